@@ -1,0 +1,145 @@
+import type { Retention } from '../journal/journal.ts'
+
+/** What an ACTIONS value may be: a path, a package, `path#export`, or the function or definition itself. */
+export type ModuleReference = string | object | ((...args: never[]) => unknown)
+
+/** Who may subscribe to a subsystem's channels or publish to them. `hook`: its `subscribe` hook alone says. */
+export type Access = 'public' | 'authenticated' | 'user' | 'none' | 'hook'
+
+/** The policy of one subsystem's channels. */
+export interface ChannelPolicy {
+  /** `user`: the channel's rest must be the user's own id. */
+  readonly access: Access
+  readonly publish: Exclude<Access, 'hook'>
+  /** Journaled when given, transient when null. */
+  readonly history: Retention | null
+}
+
+export interface PostgresConfig {
+  readonly url: string
+  /** URL of the LISTEN connection where it differs (a pooler in between). @default url */
+  readonly listenUrl: string
+  readonly minConnections: number
+  readonly maxConnections: number
+  /** Idle connections above the minimum close after this time. */
+  readonly cleanupTimeoutMs: number
+  /** Further databases of the same server, by name; each has its own pool and its own LISTEN. */
+  readonly databases: readonly string[]
+  /** The NOTIFY name that carries publications. */
+  readonly channel: string
+}
+
+export interface EmbeddedConfig {
+  /** Where data, password and log are kept. */
+  readonly directory: string
+  readonly minConnections: number
+  readonly maxConnections: number
+  readonly cleanupTimeoutMs: number
+  readonly channel: string
+}
+
+export interface BrokerConfig {
+  readonly url: string
+  /** The topic exchange; `<exchange>.dead` takes what can't be handled. */
+  readonly exchange: string
+  /** Unacknowledged deliveries a subsystem's queue may have at this node. */
+  readonly prefetch: number
+  /** Deliveries of one message before it is dead-lettered. */
+  readonly maxAttempts: number
+}
+
+export interface JwtConfig {
+  readonly secret?: string
+  readonly publicKey?: string
+  readonly jwksUrl?: string
+  readonly algorithms: readonly string[]
+  readonly audience?: string
+  readonly issuer?: string
+}
+
+export interface AuthConfig {
+  readonly jwt: JwtConfig | null
+  /** Nothing but `authenticate` and `ping` is accepted before a user is known. */
+  readonly required: boolean
+  /** The cookie that may hold the token. */
+  readonly cookie: string | null
+}
+
+/** Limits; every one counts what it refuses. */
+export interface Limits {
+  /** A client's message. */
+  readonly frameBytes: number
+  /** A publication's data, and an HTTP body. */
+  readonly publicationBytes: number
+  readonly subscriptions: number
+  /** Characters of a channel's name. */
+  readonly channelLength: number
+  /** Calls and publications of one connection a second, and the burst that it may save up. */
+  readonly callsPerSecond: number
+  readonly callBurst: number
+  /** Frames of any kind of one connection a second. */
+  readonly framesPerSecond: number
+  /** Calls of one connection under way at once. */
+  readonly pendingCalls: number
+  /** Bytes that may wait for a slow client before it is closed with 4450. */
+  readonly bufferBytes: number
+  readonly connections: number
+  /** Loopback peers are spared while no `trustedProxies` are named. */
+  readonly connectionsPerAddress: number
+  readonly authenticationMs: number
+  /** An action's deadline where it names none. */
+  readonly callMs: number
+  /** Messages and bytes of the first answer to a recovering subscription. */
+  readonly recoveryMessages: number
+  readonly recoveryBytes: number
+  /** Memory of the recent publications, all channels together. */
+  readonly windowBytes: number
+  /** How long an idempotency key is remembered, and how many are. */
+  readonly idempotencyMs: number
+  readonly idempotencyKeys: number
+}
+
+export interface ApiConfig {
+  readonly keys: readonly string[]
+  /** Whether a loopback peer may publish without a key. */
+  readonly loopback: boolean
+}
+
+export type HookName = 'authenticate' | 'connect' | 'disconnect' | 'message' | 'call' | 'start'
+
+/** The resolved configuration: every value there, every unit the same, every path absolute. */
+export interface Config {
+  /** The file it came from; null for an object given to the API. */
+  readonly file: string | null
+  /** The folder that relative paths start from. */
+  readonly root: string
+  readonly host: string
+  readonly port: number
+  /** A unix socket to listen on in place of host and port. */
+  readonly socket: string | null
+  readonly ACTIONS: Readonly<Record<string, Readonly<Record<string, ModuleReference>>>>
+  readonly hooks: Readonly<Partial<Record<HookName, ModuleReference>>>
+  /** The policy of every subsystem, those that the config says nothing of included. */
+  readonly channels: ReadonlyMap<string, ChannelPolicy>
+  readonly journal: 'memory'
+  readonly postgres: PostgresConfig | EmbeddedConfig | null
+  readonly broker: BrokerConfig | null
+  readonly auth: AuthConfig
+  /** Allowed origins beside the host's own; `*` allows all. */
+  readonly origins: readonly string[]
+  readonly api: ApiConfig
+  readonly limits: Limits
+  readonly trustedProxies: readonly string[]
+  readonly listener: 'auto' | 'uws' | 'node'
+  readonly compression: boolean
+  readonly pingMs: number
+  readonly pongMs: number
+  /** Deadline of a graceful stop. */
+  readonly stopMs: number
+  readonly dev: boolean
+  readonly log: { readonly level: string }
+}
+
+export function isEmbedded(postgres: PostgresConfig | EmbeddedConfig): postgres is EmbeddedConfig {
+  return 'directory' in postgres
+}

@@ -1,0 +1,54 @@
+/** What a client is told in an `error` frame or an HTTP error body, with the HTTP status of each. */
+export const ERROR_STATUS = {
+  bad_frame: 400,
+  unknown_type: 400,
+  unauthenticated: 401,
+  forbidden: 403,
+  unknown_action: 404,
+  unknown_channel: 404,
+  not_found: 404,
+  method_not_allowed: 405,
+  invalid_input: 400,
+  conflict: 409,
+  too_large: 413,
+  rate_limited: 429,
+  limit_exceeded: 429,
+  timeout: 503,
+  unavailable: 503,
+  internal: 500,
+} as const
+
+export type ErrorCode = keyof typeof ERROR_STATUS
+
+/** Close codes of the WebSocket. Clients come back after 1001, 1006, 1011–1013 and 4450–4499. */
+export const CLOSE = {
+  goingAway: 1001,
+  tooBig: 1009,
+  restarting: 1012,
+  badFrame: 4400,
+  unauthenticated: 4401,
+  forbidden: 4403,
+  disconnected: 4405,
+  tooSlow: 4450,
+  rateLimited: 4451,
+  authenticationTimeout: 4452,
+  tokenExpired: 4453,
+} as const
+
+export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE]
+
+/**
+ * An error that a client is told: its code, its message and its details go over the wire. Actions and hooks
+ * may throw it; anything else that they throw becomes `internal`, and stays in the log.
+ */
+export class ClientError extends Error {
+  readonly code: ErrorCode
+  readonly details: unknown
+
+  constructor(code: ErrorCode, message: string, details?: unknown) {
+    super(message)
+    this.name = 'ClientError'
+    this.code = code
+    this.details = details
+  }
+}

@@ -1,0 +1,35 @@
+/** A subsystem's or an action's name. */
+export const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/
+
+/** The longest rest of a channel, in characters. */
+export const MAX_REST = 200
+
+const CHANNEL = /^[A-Za-z][A-Za-z0-9_-]{0,63}:[A-Za-z0-9_.:@=-]{1,200}$/
+
+/** Whether the text is a channel's name: `<subsystem>:<rest>`. */
+export function isChannel(text: unknown): text is string {
+  return typeof text === 'string' && CHANNEL.test(text)
+}
+
+/** The subsystem of a channel's name that `isChannel` has accepted. */
+export function subsystemOf(channel: string): string {
+  return channel.slice(0, channel.indexOf(':'))
+}
+
+/** What stands behind the subsystem. */
+export function restOf(channel: string): string {
+  return channel.slice(channel.indexOf(':') + 1)
+}
+
+const SAFE = /^[A-Za-z0-9_.:@-]+$/
+
+/** A user id as a channel's rest: bytes that a channel can't hold are written `=XX`. */
+export function userRest(user: string): string {
+  if (SAFE.test(user)) return user
+  let rest = ''
+  for (const byte of Buffer.from(user)) {
+    const char = String.fromCharCode(byte)
+    rest += SAFE.test(char) ? char : `=${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
+  return rest
+}

@@ -1,0 +1,182 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Log } from '../ops/log.ts'
+import type { MaybePromise, Notification } from '../sources/source.ts'
+
+/** Whoever is behind a connection. */
+export interface User {
+  readonly id: string
+  /** Shown to others where presence is. */
+  readonly info?: unknown
+  /** When the token ends; milliseconds since 1970. */
+  readonly expires?: number
+  /** Channel patterns of the token (`chat:*`) beside the policies. */
+  readonly channels?: { readonly subscribe?: readonly string[]; readonly publish?: readonly string[] }
+}
+
+/** One client, as actions and hooks see it. */
+export interface Connection {
+  /** Public name of the connection. */
+  readonly session: string
+  /** The user's id; null until authenticated. */
+  readonly user: string | null
+  readonly info: unknown
+  /** The peer's address. */
+  readonly address: string
+  readonly transport: string
+  /** When it came; milliseconds since 1970. */
+  readonly since: number
+  readonly channels: readonly string[]
+  /** Whatever your modules keep for this connection. */
+  readonly bag: Map<string, unknown>
+  /** Sends an `event` frame with these arguments. False when the client is gone. */
+  emit(event: string, ...args: unknown[]): boolean
+  /** Subscribes the client, whatever the channel's policy. */
+  subscribe(channel: string): Promise<void>
+  unsubscribe(channel: string): void
+  /** Closes with 4405, or the code given. */
+  disconnect(reason?: string, code?: number): void
+}
+
+/** The connections of this node. */
+export interface Connections extends Iterable<Connection> {
+  readonly size: number
+  get(session: string): Connection | undefined
+  /** All connections of a user. */
+  of(user: string): readonly Connection[]
+  /** All connections on a channel. */
+  on(channel: string): readonly Connection[]
+}
+
+/** The part of a `pg` pool that modules use. */
+export interface Database {
+  query<Row extends Record<string, unknown> = Record<string, unknown>>(
+    text: string,
+    values?: readonly unknown[],
+  ): Promise<{ rows: Row[]; rowCount: number | null }>
+  /** Runs `work` in a transaction: committed when it resolves, rolled back when it rejects. */
+  transaction<T>(work: (db: Database) => Promise<T>): Promise<T>
+}
+
+export interface PublishOptions {
+  /** A second publication with the same key within the window is not delivered again. */
+  readonly key?: string
+  /** A session that is not to get it. */
+  readonly exclude?: string
+}
+
+/** What every module gets. */
+export interface BaseContext {
+  readonly log: Log
+  /** Aborted when the deadline passes or the daemon stops. */
+  readonly signal: AbortSignal
+  /**
+   * The home database.
+   * @throws {ClientError} `unavailable` on use where none is configured
+   */
+  readonly db: Database
+  /** Resolves with the cursor of the publication; null on a transient channel. */
+  publish(channel: string, data: unknown, options?: PublishOptions): Promise<{ id: string | null }>
+  readonly connections: Connections
+}
+
+export interface ActionContext extends BaseContext {
+  readonly subsystem: string
+  readonly action: string
+  readonly user: string | null
+  readonly session: string | null
+  /** Null for a call over HTTP. */
+  readonly connection: Connection | null
+}
+
+export interface HookContext extends BaseContext {
+  readonly user: string | null
+  readonly session: string | null
+  readonly connection: Connection | null
+}
+
+type InputOf<S> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : unknown
+
+/** A named action of a subsystem. */
+export interface ActionDefinition<S extends StandardSchemaV1 | undefined = undefined, R = unknown> {
+  /** Any Standard Schema validator (zod, valibot, arktype, …). Without it the input is passed as it came. */
+  readonly input?: S
+  handle(input: InputOf<S>, context: ActionContext): MaybePromise<R>
+  /** Milliseconds, or `'5s'`. @default limits.callMs */
+  readonly timeout?: number | string
+  /** Who may call. @default the subsystem's channel access; `authenticated` without a policy */
+  readonly access?: 'public' | 'authenticated'
+}
+
+/** Turns a subsystem's notifications into publications. */
+export interface SenderDefinition {
+  /** NOTIFY names that belong to this sender. */
+  readonly notify?: string | readonly string[]
+  /** The AMQP queue. @default `livemessages.<subsystem>` */
+  readonly queue?: string
+  /** The channel or channels a notification goes to; null or nothing drops it. */
+  route(notification: Notification, context: BaseContext): MaybePromise<string | readonly string[] | null | undefined>
+  /** What is published. @default the notification's data */
+  format?(notification: Notification, context: BaseContext): unknown
+}
+
+/** What a `subscribe` hook is asked. */
+export interface SubscribeRequest {
+  readonly channel: string
+  readonly subsystem: string
+  readonly rest: string
+}
+
+/** May this client subscribe? False, or a thrown ClientError, refuses. */
+export type SubscribeHook = (request: SubscribeRequest, context: HookContext) => MaybePromise<boolean>
+
+/** What an `authenticate` hook is given: the handshake and, where there was one, the token. */
+export interface Credentials {
+  readonly token: string | null
+  readonly headers: Readonly<Record<string, string>>
+  readonly cookies: Readonly<Record<string, string>>
+  readonly address: string
+  readonly query: Readonly<Record<string, string>>
+}
+
+/** The user, or null where the credentials are none. */
+export type AuthenticateHook = (credentials: Credentials, context: BaseContext) => MaybePromise<User | null>
+
+/** A client has come: it may be subscribed, greeted, or refused by a thrown ClientError. */
+export type ConnectHook = (connection: Connection, context: HookContext) => MaybePromise<void>
+
+export type DisconnectHook = (
+  connection: Connection,
+  why: { readonly code: number; readonly reason: string },
+  context: HookContext,
+) => MaybePromise<void>
+
+/** Sees every frame of a client before it is handled; a thrown ClientError refuses it. */
+export type MessageHook = (frame: Readonly<Record<string, unknown>>, context: HookContext) => MaybePromise<void>
+
+/** Sees every call before its action; a thrown ClientError refuses it. */
+export type CallHook = (
+  call: { readonly subsystem: string; readonly action: string; readonly data: unknown },
+  context: HookContext,
+) => MaybePromise<void>
+
+/** Runs once, when everything is listening. */
+export type StartHook = (context: BaseContext) => MaybePromise<void>
+
+/** Survives two copies of this package in one process, which a brand by `instanceof` would not. */
+export const KIND = Symbol.for('livemessages.kind')
+
+/** Defines an action: its input's type follows from the validator. */
+export function defineAction<S extends StandardSchemaV1 | undefined = undefined, R = unknown>(
+  definition: ActionDefinition<S, R>,
+): ActionDefinition<S, R> {
+  return brand(definition, 'action')
+}
+
+/** Defines a subsystem's sender. */
+export function defineSender(definition: SenderDefinition): SenderDefinition {
+  return brand(definition, 'sender')
+}
+
+function brand<T extends object>(definition: T, kind: 'action' | 'sender'): T {
+  return Object.defineProperty({ ...definition }, KIND, { value: kind })
+}
