@@ -16,7 +16,11 @@ export interface Parcel {
 export interface Bus {
   readonly kind: 'memory' | 'postgres' | 'rabbitmq'
   readonly ready: boolean
-  start(handlers: { onParcel(parcel: Parcel): void }): MaybePromise<void>
+  start(handlers: BusHandlers): MaybePromise<void>
   send(parcel: Parcel): void
   stop(): MaybePromise<void>
+}
+
+export interface BusHandlers {
+  onParcel(parcel: Parcel): void
 }

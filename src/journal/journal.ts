@@ -9,12 +9,16 @@ export interface Entry {
   readonly time: number
   /** The message object of PROTOCOL.md as JSON text: `{"channel":…,"id":…,"data":…,"time":…}`. */
   readonly message: string
+  /** A session that is not to get it. */
+  readonly exclude?: string
 }
 
 /** What is to be appended. `json` is the data's JSON text, on one line. */
 export interface Draft {
   readonly channel: string
   readonly json: string
+  /** A session that is not to get it. */
+  readonly exclude?: string
 }
 
 /** How much of a subsystem's publications is kept, at the most. */
@@ -23,23 +27,24 @@ export interface Retention {
   readonly maxAgeMs: number
 }
 
-/**
- * A part of a channel's past, oldest first. `complete` is a proof: between the asked position and `upTo`
- * the channel had exactly these entries and no others. `more` says that the limit cut it: ask again from
- * the last entry's position.
- */
+/** A part of some channels' past, oldest first, merged into one order. */
 export interface Page {
   readonly entries: readonly Entry[]
-  readonly complete: boolean
+  /**
+   * The asked channels of which something after the asked position may be gone; none of their entries are
+   * in here. For every other one `entries` is a proof: it had exactly these up to `upTo`, and no others.
+   */
+  readonly lost: readonly string[]
+  /** The limit cut it: ask again from `upTo`. */
   readonly more: boolean
-  /** Every entry of the channel up to this position is in here or was before the asked position. */
+  /** The position up to which this page is complete. */
   readonly upTo: number
 }
 
 /**
  * The totally ordered log of publications. Delivery semantics: `onEntry` sees every entry of every node in
- * the order of positions, each once, and a subscriber that reads a page and joins the live stream in the
- * turn in which `upTo` equals `head` misses nothing and sees nothing twice.
+ * the order of positions, each once. A subscriber that reads pages until `upTo` equals `head`, and joins
+ * the live stream in that same turn of the event loop, misses nothing and sees nothing twice.
  */
 export interface Journal {
   readonly kind: 'memory' | 'postgres' | 'rabbitmq'
@@ -49,14 +54,19 @@ export interface Journal {
   readonly head: number
   /** Whether appends and reads can be served now; `/readyz` shows it. */
   readonly ready: boolean
-  start(handlers: { onEntry(entry: Entry): void }): MaybePromise<void>
+  start(handlers: JournalHandlers): MaybePromise<void>
   /** Resolves when the entry is durable as promised by this kind. The entry comes by `onEntry` too. */
   append(draft: Draft): MaybePromise<Entry>
-  /** What came on a channel after `position` (exclusive), at most `limit` entries. */
-  since(channel: string, position: number, limit: number): MaybePromise<Page>
-  /** The newest `count` entries of a channel, oldest first. */
-  last(channel: string, count: number): MaybePromise<Page>
-  /** Policies may change while it runs. */
+  /** What came on these channels after `position` (exclusive), at most `limit` entries. */
+  since(channels: readonly string[], position: number, limit: number): MaybePromise<Page>
+  /** The newest `count` entries of each channel, merged. `lost` is empty: nobody asked for all. */
+  last(channels: readonly string[], count: number): MaybePromise<Page>
+  /** The retention of each journaled subsystem; it may change while it runs. */
   retain(retention: ReadonlyMap<string, Retention>): void
+  /** Idempotent. */
   stop(): MaybePromise<void>
+}
+
+export interface JournalHandlers {
+  onEntry(entry: Entry): void
 }

@@ -7,6 +7,8 @@ export interface Request {
   readonly query: string
   /** The peer's address as text: `127.0.0.1`, `::1`; empty on a unix socket. */
   readonly address: string
+  /** The address that a PROXY protocol header named before the request, if one did: anyone's word. */
+  readonly proxiedAddress: string
   /** One header, its name in lower case; empty when absent. */
   header(name: string): string
   eachHeader(visit: (name: string, value: string) => void): void

@@ -52,3 +52,12 @@ export class ClientError extends Error {
     this.details = details
   }
 }
+
+/** By name and code: a module may have loaded another copy of this package. */
+export function isClientError(error: unknown): error is ClientError {
+  return error instanceof Error && error.name === 'ClientError' && isErrorCode((error as ClientError).code)
+}
+
+function isErrorCode(code: unknown): code is ErrorCode {
+  return typeof code === 'string' && Object.hasOwn(ERROR_STATUS, code)
+}

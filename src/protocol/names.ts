@@ -7,7 +7,7 @@ export const MAX_REST = 200
 const CHANNEL = /^[A-Za-z][A-Za-z0-9_-]{0,63}:[A-Za-z0-9_.:@=-]{1,200}$/
 
 /** Whether the text is a channel's name: `<subsystem>:<rest>`. */
-export function isChannel(text: unknown): text is string {
+export function isChannel(text: unknown): boolean {
   return typeof text === 'string' && CHANNEL.test(text)
 }
 

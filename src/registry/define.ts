@@ -1,5 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Log } from '../ops/log.ts'
+import type { Migrations } from '../database/migrate.ts'
 import type { MaybePromise, Notification } from '../sources/source.ts'
 
 /** Whoever is behind a connection. */
@@ -105,6 +106,8 @@ export interface ActionDefinition<S extends StandardSchemaV1 | undefined = undef
   readonly timeout?: number | string
   /** Who may call. @default the subsystem's channel access; `authenticated` without a policy */
   readonly access?: 'public' | 'authenticated'
+  /** Tables that the subsystem needs: installed with the daemon's own, by `livemessage migrate`. */
+  readonly migrations?: Migrations
 }
 
 /** Turns a subsystem's notifications into publications. */
@@ -114,9 +117,14 @@ export interface SenderDefinition {
   /** The AMQP queue. @default `livemessages.<subsystem>` */
   readonly queue?: string
   /** The channel or channels a notification goes to; null or nothing drops it. */
-  route(notification: Notification, context: BaseContext): MaybePromise<string | readonly string[] | null | undefined>
+  route(
+    notification: Notification,
+    context: BaseContext,
+  ): MaybePromise<string | readonly string[] | null | undefined>
   /** What is published. @default the notification's data */
   format?(notification: Notification, context: BaseContext): unknown
+  /** Tables that the subsystem needs: installed with the daemon's own, by `livemessage migrate`. */
+  readonly migrations?: Migrations
 }
 
 /** What a `subscribe` hook is asked. */
@@ -151,7 +159,10 @@ export type DisconnectHook = (
 ) => MaybePromise<void>
 
 /** Sees every frame of a client before it is handled; a thrown ClientError refuses it. */
-export type MessageHook = (frame: Readonly<Record<string, unknown>>, context: HookContext) => MaybePromise<void>
+export type MessageHook = (
+  frame: Readonly<Record<string, unknown>>,
+  context: HookContext,
+) => MaybePromise<void>
 
 /** Sees every call before its action; a thrown ClientError refuses it. */
 export type CallHook = (

@@ -1,3 +1,4 @@
+import type { Migrations } from '../database/migrate.ts'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { HookName } from '../config/config.ts'
 import type {
@@ -71,6 +72,8 @@ export interface Registry {
   readonly hooks: LoadedHooks
   /** Everything, in the order of the config. */
   readonly modules: readonly LoadedModule[]
+  /** The tables that the modules bring, each component once. */
+  readonly migrations: readonly Migrations[]
   /** Every file of the import graphs, for `--watch`. */
   readonly files: ReadonlySet<string>
 }

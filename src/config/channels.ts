@@ -1,0 +1,67 @@
+import { NAME } from '../protocol/names.ts'
+import type { ChannelPolicy } from './config.ts'
+import { DEFAULT_RETENTION } from './defaults.ts'
+import { keyOf } from './problems.ts'
+import type { Report } from './report.ts'
+import type { Parsed } from './schema.ts'
+import { isRecord } from './values.ts'
+
+/** `modules` of a registry stand under this name when they belong to no subsystem. */
+const RESERVED_SUBSYSTEMS = new Set(['hooks'])
+
+/** The policy of every subsystem of ACTIONS and channels, in that order. */
+export function resolveChannels(
+  ACTIONS: Parsed['ACTIONS'],
+  channels: Parsed['channels'] = {},
+  report: Report,
+): Map<string, ChannelPolicy> {
+  const policies = new Map<string, ChannelPolicy>()
+  for (const name of new Set([...Object.keys(ACTIONS), ...Object.keys(channels)])) {
+    const said = Object.hasOwn(channels, name) ? channels[name] : undefined
+    const hook = Object.hasOwn(ACTIONS, name) && Object.hasOwn(ACTIONS[name] ?? {}, 'subscribe')
+    const { count = DEFAULT_RETENTION.count, maxAge = DEFAULT_RETENTION.maxAgeMs } = said?.history ?? {}
+    const journaled = said?.history !== undefined || (said?.delivery ?? 'transient') !== 'transient'
+    if (said?.history !== undefined && said.delivery === 'transient') {
+      report.problem(
+        keyOf(['channels', name, 'delivery']),
+        "'transient' keeps nothing, but history says how much to keep: leave one of them out",
+      )
+    }
+    policies.set(name, {
+      access: said?.access ?? (hook ? 'hook' : 'none'),
+      publish: said?.publish ?? 'none',
+      history: journaled ? { count, maxAgeMs: maxAge } : null,
+    })
+  }
+  return policies
+}
+
+/** Reports names that no channel or call could carry. Reads the input itself: validators skip keys such as `__proto__`. */
+export function checkNames(input: unknown, report: Report): void {
+  if (!isRecord(input)) return
+  for (const section of ['ACTIONS', 'channels'] as const) {
+    if (!isRecord(input[section])) continue
+    for (const [name, value] of Object.entries(input[section])) {
+      checkName([section, name], 'subsystem', report)
+      if (section === 'ACTIONS' && isRecord(value)) {
+        for (const action of Object.keys(value)) checkName([section, name, action], 'action', report)
+      }
+    }
+  }
+}
+
+function checkName(path: readonly string[], what: 'subsystem' | 'action', report: Report): void {
+  const name = path.at(-1) ?? ''
+  if (!NAME.test(name)) {
+    const rule = `1 to 64 letters, digits, '_' and '-', the first a letter`
+    report.problem(
+      keyOf(path),
+      `expected the name of ${what === 'action' ? 'an action' : 'a subsystem'} (${rule}), got '${name}'`,
+    )
+  } else if (what === 'subsystem' && RESERVED_SUBSYSTEMS.has(name)) {
+    report.problem(
+      keyOf(path),
+      `'${name}' is reserved: name the subsystem otherwise (hooks of connections stand under 'hooks', beside ACTIONS)`,
+    )
+  }
+}

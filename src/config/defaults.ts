@@ -1,0 +1,43 @@
+import type { Retention } from '../journal/journal.ts'
+import type { Limits } from './config.ts'
+
+const KIB = 1024
+const MIB = 1024 ** 2
+
+/** What holds where nothing is said. The doc comments of `ConfigInput` name the same values. */
+export const DEFAULTS = {
+  host: '127.0.0.1',
+  port: 7777,
+  pingMs: 25_000,
+  pongMs: 16_000,
+  stopMs: 10_000,
+  log: { level: 'info' },
+  postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000, channel: 'livemessages' },
+  broker: { exchange: 'livemessages', prefetch: 100, maxAttempts: 5 },
+} as const
+
+export const DEFAULT_RETENTION: Retention = { count: 1000, maxAgeMs: 7 * 86_400_000 }
+
+/** The longest name that the protocol allows: subsystem, colon, rest. */
+export const MAX_CHANNEL_LENGTH = 265
+
+export const DEFAULT_LIMITS: Limits = {
+  frameBytes: 64 * KIB,
+  publicationBytes: 64 * KIB,
+  subscriptions: 128,
+  channelLength: MAX_CHANNEL_LENGTH,
+  callsPerSecond: 100,
+  callBurst: 200,
+  framesPerSecond: 1000,
+  pendingCalls: 64,
+  bufferBytes: MIB,
+  connections: 100_000,
+  connectionsPerAddress: 1000,
+  authenticationMs: 10_000,
+  callMs: 10_000,
+  recoveryMessages: 1000,
+  recoveryBytes: 256 * KIB,
+  windowBytes: 64 * MIB,
+  idempotencyMs: 5 * 60_000,
+  idempotencyKeys: 100_000,
+}

@@ -1,0 +1,342 @@
+import type { MaybePromise } from '../sources/source.ts'
+import type { HookName, ModuleReference } from './config.ts'
+import type { Duration, Size } from './units.ts'
+
+/** What a config file exports by default. Every key has a default but `ACTIONS`. */
+export interface ConfigInput {
+  /**
+   * The interface to listen on; `'0.0.0.0'` for all.
+   * @default '127.0.0.1'
+   */
+  host?: string
+  /**
+   * The port for everything: WebSocket and HTTP. 0 takes a free one.
+   * @default 7777
+   */
+  port?: number
+  /** A unix socket to listen on in place of host and port; its path, relative to this file. */
+  socket?: string
+  /**
+   * The subsystems, and in each its actions, its `sender` and its hooks (`subscribe`): a path relative to this
+   * file, a package, either with `#export`, or the function or definition itself.
+   * @example { messages: { read: './actions/messages/read.ts', sender: './actions/messages/sender.ts' } }
+   */
+  ACTIONS: Record<string, Record<string, ModuleReference>>
+  /** Modules that see every connection, whatever its subsystems. */
+  hooks?: Partial<Record<HookName, ModuleReference>>
+  /** The policy of each subsystem's channels, by subsystem; closed when not said. */
+  channels?: Record<string, ChannelInput>
+  /**
+   * Where publications with a history are kept. `memory`: in this process, until it ends; the others come with a
+   * later version.
+   * @default 'memory'
+   */
+  journal?: 'memory' | 'postgres' | 'rabbitmq'
+  /**
+   * The home database. `false`: none; `'embedded'`: a server of the daemon's own, which is the default
+   * too, except with NODE_ENV=production.
+   */
+  postgres?: false | 'embedded' | PostgresInput
+  /**
+   * The RabbitMQ server to consume from.
+   * @default false
+   */
+  broker?: false | BrokerInput
+  auth?: AuthInput
+  /**
+   * Origins that browsers may come from, beside the daemon's own host: `'https://app.example'`; `'*'` allows all.
+   * @default []
+   */
+  origins?: string[]
+  api?: ApiInput
+  limits?: LimitsInput
+  /**
+   * Processes on this port.
+   * @default 1
+   */
+  workers?: number
+  /**
+   * Addresses and networks (`'10.0.0.0/8'`) of the proxies whose forwarded addresses are believed.
+   * @default []
+   */
+  trustedProxies?: string[]
+  /**
+   * The engine under the transports: uWebSockets.js (`uws`), or `ws` on node:http (`node`). `auto` takes the first
+   * where it has a binary for the running Node.
+   * @default 'auto'
+   */
+  listener?: 'auto' | 'uws' | 'node'
+  /**
+   * Whether clients may compress (permessage-deflate): less traffic for more CPU and memory.
+   * @default false
+   */
+  compression?: boolean
+  /**
+   * How often the server pings a quiet connection.
+   * @default '25s'
+   */
+  ping?: Duration
+  /**
+   * How long a connection may leave a ping unanswered.
+   * @default '16s'
+   */
+  pong?: Duration
+  /**
+   * How long a graceful stop may take.
+   * @default '10s'
+   */
+  stop?: Duration
+  /**
+   * Serves the demo page; only on a loopback interface. The flag `--dev` sets it.
+   * @default false
+   */
+  dev?: boolean
+  log?: {
+    /** @default 'info' */
+    level?: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+  }
+  /**
+   * An INI file with a section `[livemessages]`, relative to this file. What it says counts where this file says
+   * nothing.
+   * @default 'livemessages.ini' beside this file, where there is one
+   */
+  ini?: string
+}
+
+/** Who: everybody, whoever is authenticated, the user whose id is the channel's rest, or nobody. */
+export type AccessInput = 'public' | 'authenticated' | 'user' | 'none'
+
+/** The policy of one subsystem's channels. */
+export interface ChannelInput {
+  /**
+   * Who may subscribe. With a `subscribe` hook in ACTIONS both must agree: this first, then the hook.
+   * @default 'none'; where there is a `subscribe` hook, the hook alone says
+   */
+  access?: AccessInput
+  /**
+   * Which clients may publish.
+   * @default 'none'
+   */
+  publish?: AccessInput
+  /**
+   * `transient`: at most once. `journaled`: with a history, so that clients get what they missed.
+   * @default 'journaled' with `history`, otherwise 'transient'
+   */
+  delivery?: 'transient' | 'journaled' | 'mailbox'
+  /** How much is kept of each channel: no more than either says. */
+  history?: {
+    /** @default 1000 */
+    count?: number
+    /** @default '7d' */
+    maxAge?: Duration
+  }
+  /** @default false */
+  presence?: boolean
+  /** The field of the data whose latest value stands for the others. */
+  conflate?: string
+}
+
+export interface PostgresInput {
+  /** `postgres://user:password@host:5432/database`. Left out: the embedded server. */
+  url?: string
+  /**
+   * The URL for LISTEN where `url` leads to a pooler that doesn't carry it.
+   * @default url
+   */
+  listenUrl?: string
+  /** Asks for the embedded server where NODE_ENV=production. */
+  embedded?: boolean
+  /**
+   * Where the embedded server keeps its data, relative to this file.
+   * @default '.livemessages/postgres'
+   */
+  directory?: string
+  /**
+   * Connections that are kept open.
+   * @default 1
+   */
+  minConnections?: number
+  /** @default 20 */
+  maxConnections?: number
+  /**
+   * Idle connections above the minimum close after this time.
+   * @default '10s'
+   */
+  cleanupTimeout?: Duration
+  /**
+   * Further databases of the same server; each has its own pool and its own LISTEN.
+   * @default []
+   */
+  databases?: string[]
+  /**
+   * The NOTIFY name that carries publications.
+   * @default 'livemessages'
+   */
+  channel?: string
+}
+
+export interface BrokerInput {
+  /** `amqp://user:password@host:5672/vhost`, or `amqps:`. */
+  url?: string
+  /** A host with RabbitMQ's default port, user and password; `url` wins over it. */
+  host?: string
+  /**
+   * The topic exchange; `<exchange>.dead` takes what can't be handled.
+   * @default 'livemessages'
+   */
+  exchange?: string
+  /**
+   * Unacknowledged deliveries that a subsystem's queue may have at this node, 1 to 65,535.
+   * @default 100
+   */
+  prefetch?: number
+  /**
+   * Deliveries of one message before it is dead-lettered.
+   * @default 5
+   */
+  maxAttempts?: number
+}
+
+export interface AuthInput {
+  /** Tokens that clients bring: exactly one of `secret`, `publicKey`, `jwksUrl`. */
+  jwt?: JwtInput
+  /**
+   * Nothing but `authenticate` and `ping` is accepted before a user is known.
+   * @default false
+   */
+  required?: boolean
+  /** The name of a cookie that may hold the token. */
+  cookie?: string
+}
+
+export interface JwtInput {
+  /** For HS256: at least 32 bytes (HS384: 48, HS512: 64), as RFC 7518 demands. */
+  secret?: string
+  /** PEM text of an RSA, EC or Ed25519 public key. */
+  publicKey?: string
+  /** Where the issuer publishes its keys. */
+  jwksUrl?: string
+  /** @default HS256 with a secret; what the key can do with `publicKey`; all but HS* with `jwksUrl` */
+  algorithms?: string[]
+  /** Tokens must be for this audience. */
+  audience?: string
+  /** Tokens must come from this issuer. */
+  issuer?: string
+}
+
+export interface ApiInput {
+  /**
+   * Keys for publishing and the server API (`Authorization: Bearer <key>`).
+   * @default []
+   */
+  keys?: string[]
+  /**
+   * Whether a peer on this machine may publish without a key.
+   * @default true
+   */
+  loopback?: boolean
+}
+
+/** Limits; every one counts what it refuses. */
+export interface LimitsInput {
+  /**
+   * A client's message.
+   * @default '64kb'
+   */
+  frameBytes?: Size
+  /**
+   * A publication's data, and an HTTP body.
+   * @default '64kb'
+   */
+  publicationBytes?: Size
+  /**
+   * Subscriptions of one connection.
+   * @default 128
+   */
+  subscriptions?: number
+  /**
+   * Characters of a channel's name; no more than the default.
+   * @default 265
+   */
+  channelLength?: number
+  /**
+   * Calls and publications of one connection a second.
+   * @default 100
+   */
+  callsPerSecond?: number
+  /**
+   * How many of them a quiet connection may save up.
+   * @default twice `callsPerSecond`
+   */
+  callBurst?: number
+  /**
+   * Frames of any kind of one connection a second.
+   * @default 1000
+   */
+  framesPerSecond?: number
+  /**
+   * Calls of one connection under way at once.
+   * @default 64
+   */
+  pendingCalls?: number
+  /**
+   * Bytes that may wait for a slow client before it is closed with 4450.
+   * @default '1mb'
+   */
+  bufferBytes?: Size
+  /**
+   * Connections of this node.
+   * @default 100000
+   */
+  connections?: number
+  /**
+   * Connections of one address; loopback peers are spared while no `trustedProxies` are named.
+   * @default 1000
+   */
+  connectionsPerAddress?: number
+  /**
+   * How long a client may take to authenticate.
+   * @default '10s'
+   */
+  authenticationMs?: Duration
+  /**
+   * An action's deadline where it names none.
+   * @default '10s'
+   */
+  callMs?: Duration
+  /**
+   * Messages in the first answer to a recovering subscription.
+   * @default 1000
+   */
+  recoveryMessages?: number
+  /**
+   * Bytes of it.
+   * @default '256kb'
+   */
+  recoveryBytes?: Size
+  /**
+   * Memory of the recent publications, all channels together.
+   * @default '64mb'
+   */
+  windowBytes?: Size
+  /**
+   * How long an idempotency key is remembered.
+   * @default '5m'
+   */
+  idempotencyMs?: Duration
+  /**
+   * How many are.
+   * @default 100000
+   */
+  idempotencyKeys?: number
+}
+
+/** A function that makes the config. */
+export type ConfigFunction = () => MaybePromise<ConfigInput>
+
+/** Types a config, or the function that makes it; returns it as it is. */
+export function defineConfig(config: ConfigInput): ConfigInput
+export function defineConfig(config: ConfigFunction): ConfigFunction
+export function defineConfig(config: ConfigInput | ConfigFunction): ConfigInput | ConfigFunction {
+  return config
+}

@@ -1,0 +1,139 @@
+import path from 'node:path'
+import { ConfigError } from '../errors.ts'
+import type { Problem } from '../errors.ts'
+import { isLoopback } from './address.ts'
+import { resolveAuth } from './auth.ts'
+import { checkNames, resolveChannels } from './channels.ts'
+import type { Config, Limits, ModuleReference } from './config.ts'
+import { DEFAULTS, DEFAULT_LIMITS } from './defaults.ts'
+import { laterProblems } from './later.ts'
+import { merge, without } from './merge.ts'
+import { problemsOf } from './problems.ts'
+import { createReport } from './report.ts'
+import type { Report } from './report.ts'
+import { configSchema } from './schema.ts'
+import type { Parsed } from './schema.ts'
+import { resolveBroker, resolvePostgres } from './servers.ts'
+import { settingsOfEnv, settingsOfFlags, settingsOfIni } from './settings.ts'
+import type { Flags } from './settings.ts'
+import { defined, isRecord } from './values.ts'
+
+/** All that a config is made of: flags win over the environment, that over `config`, that over the INI section. */
+export interface Layers {
+  readonly flags?: Flags
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** What the config file exports: a `ConfigInput`, or whatever came in its place. */
+  readonly config: unknown
+  readonly ini?: { readonly file: string; readonly section: Readonly<Record<string, unknown>> } | null
+}
+
+export interface Resolved {
+  readonly config: Config
+  /** What is no fault and may still be a mistake. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Makes a `Config` of all layers.
+ * @throws {ConfigError} with every problem there is
+ */
+export function resolveConfig(
+  { flags = {}, env = {}, config: input, ini = null }: Layers,
+  place: { readonly root: string; readonly file: string | null },
+): Resolved {
+  const fromFlags = settingsOfFlags(flags)
+  const fromEnv = settingsOfEnv(env)
+  const fromIni = ini === null ? null : settingsOfIni(ini.section, ini.file)
+  const { merged, origin } = merge(
+    input,
+    [...fromEnv.settings, ...fromFlags.settings],
+    fromIni?.settings ?? [],
+  )
+
+  const { parsed, issues } = parse(merged)
+  const located = problemsOf(issues, merged, origin)
+  const problems: Problem[] = [...fromFlags.problems, ...located.map(({ problem }) => problem)]
+  const warnings = [...fromEnv.warnings, ...(fromIni?.warnings ?? [])]
+  const refused = located.map(({ path }) => path)
+  const report = createReport(refused, problems, warnings)
+
+  checkNames(merged, createReport([], problems, warnings))
+  problems.push(...laterProblems(parsed))
+  const production = env['NODE_ENV'] === 'production'
+  const config = assemble(parsed, { ...place, production }, report)
+  if (problems.length > 0) throw new ConfigError(problems, place.file)
+  return { config, warnings }
+}
+
+type Issues = NonNullable<ReturnType<typeof configSchema.safeParse>['error']>['issues']
+
+/** Parses; what is refused is taken out and the rest parsed again, so that one problem doesn't hide another. */
+function parse(input: unknown): { parsed: Parsed; issues: Issues } {
+  const first = configSchema.safeParse(input)
+  if (first.success) return { parsed: first.data, issues: [] }
+  const issues = first.error.issues
+  let rest = input
+  for (const { path } of problemsOf(issues, input, () => null)) rest = without(rest, path)
+  const base = isRecord(rest) ? rest : {}
+  return { parsed: configSchema.parse({ ACTIONS: {}, ...base }), issues }
+}
+
+interface Place {
+  readonly root: string
+  readonly file: string | null
+  readonly production: boolean
+}
+
+function assemble(parsed: Parsed, { root, file, production }: Place, report: Report): Config {
+  const host = parsed.host ?? DEFAULTS.host
+  const dev = parsed.dev ?? false
+  if (dev && parsed.socket === undefined && !isLoopback(host)) {
+    report.problem(
+      'dev',
+      `expected a loopback host (the demo page lets everybody publish), got host '${host}'`,
+    )
+  }
+  const keys = parsed.api?.keys ?? []
+  if (keys.some((key) => key.length < 16)) {
+    report.warning('api.keys has one of less than 16 characters: it can be guessed')
+  }
+  return {
+    file,
+    root,
+    host,
+    port: parsed.port ?? DEFAULTS.port,
+    socket: parsed.socket === undefined ? null : path.resolve(root, parsed.socket),
+    ACTIONS: actions(parsed.ACTIONS),
+    hooks: defined(parsed.hooks ?? {}),
+    channels: resolveChannels(parsed.ACTIONS, parsed.channels, report),
+    journal: 'memory',
+    postgres: resolvePostgres(parsed.postgres, { root, production }, report),
+    broker: resolveBroker(parsed.broker, report),
+    auth: resolveAuth(parsed.auth, report),
+    origins: parsed.origins ?? [],
+    api: { keys, loopback: parsed.api?.loopback ?? true },
+    limits: limits(parsed.limits),
+    trustedProxies: parsed.trustedProxies ?? [],
+    listener: parsed.listener ?? 'auto',
+    compression: parsed.compression ?? false,
+    pingMs: parsed.ping ?? DEFAULTS.pingMs,
+    pongMs: parsed.pong ?? DEFAULTS.pongMs,
+    stopMs: parsed.stop ?? DEFAULTS.stopMs,
+    dev,
+    log: { level: parsed.log?.level ?? DEFAULTS.log.level },
+  }
+}
+
+/** Without prototypes, so that no name finds what nobody wrote there. */
+function actions(input: Parsed['ACTIONS']): Config['ACTIONS'] {
+  const copy: Record<string, Record<string, ModuleReference>> = Object.create(null)
+  for (const [subsystem, modules] of Object.entries(input)) {
+    copy[subsystem] = Object.assign(Object.create(null), modules)
+  }
+  return copy
+}
+
+function limits(input: Parsed['limits'] = {}): Limits {
+  const callsPerSecond = input.callsPerSecond ?? DEFAULT_LIMITS.callsPerSecond
+  return { ...DEFAULT_LIMITS, callBurst: callsPerSecond * 2, ...defined(input) }
+}

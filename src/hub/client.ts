@@ -1,0 +1,128 @@
+import { randomFillSync } from 'node:crypto'
+import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
+import { eventFrame } from '../protocol/encode.ts'
+import type { Connection, User } from '../registry/define.ts'
+import type { Hub } from './hub.ts'
+import type { Link } from './link.ts'
+
+/** Why a client is on a channel: it asked and the policy let it, or a module put it there. */
+export type SubscriptionKind = 'policy' | 'server'
+
+/** One connection, whatever carries its bytes. Kept small: what few clients need is made when needed. */
+export class Client implements Connection {
+  readonly session: string = newSession()
+  readonly since: number = Date.now()
+  readonly address: string
+  readonly transport: string
+  readonly link: Link
+  readonly #hub: Hub
+  #identity: User | null = null
+  #grants: Grants = NO_GRANTS
+  #subscriptions: Map<string, SubscriptionKind> | null = null
+  #bag: Map<string, unknown> | null = null
+  #drained: (() => void)[] | null = null
+  #open = true
+
+  constructor(hub: Hub, link: Link, origin: { readonly address: string; readonly transport: string }) {
+    this.#hub = hub
+    this.link = link
+    this.address = origin.address
+    this.transport = origin.transport
+  }
+
+  get open(): boolean {
+    return this.#open
+  }
+
+  get identity(): User | null {
+    return this.#identity
+  }
+
+  /** What the user's token opens beside the policies. */
+  get grants(): Grants {
+    return this.#grants
+  }
+
+  get user(): string | null {
+    return this.#identity === null ? null : this.#identity.id
+  }
+
+  get info(): unknown {
+    return this.#identity?.info ?? null
+  }
+
+  get channels(): readonly string[] {
+    return this.#subscriptions === null ? [] : [...this.#subscriptions.keys()]
+  }
+
+  get bag(): Map<string, unknown> {
+    return (this.#bag ??= new Map())
+  }
+
+  get subscriptions(): ReadonlyMap<string, SubscriptionKind> {
+    return this.#subscriptions ?? NONE
+  }
+
+  emit(event: string, ...args: unknown[]): boolean {
+    return this.send(eventFrame(event, args))
+  }
+
+  subscribe(channel: string): Promise<void> {
+    return this.#hub.subscribeByServer(this, channel)
+  }
+
+  unsubscribe(channel: string): void {
+    this.#hub.unsubscribeByServer(this, channel)
+  }
+
+  disconnect(reason = 'disconnected', code = 4405): void {
+    this.#hub.close(this, code, reason)
+  }
+
+  send(frame: string): boolean {
+    return this.#open && this.link.send(frame)
+  }
+
+  /** Resolves when the link has sent some of what it buffers, or has ended. */
+  drained(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#open) (this.#drained ??= []).push(resolve)
+      else resolve()
+    })
+  }
+
+  onDrain(): void {
+    const waiting = this.#drained
+    this.#drained = null
+    if (waiting !== null) for (const resolve of waiting) resolve()
+  }
+
+  /** Only the hub calls what follows: it keeps its own indexes beside. */
+  identify(user: User): void {
+    this.#identity = user
+    this.#grants = grantsOf(user)
+  }
+
+  enter(channel: string, kind: SubscriptionKind): void {
+    ;(this.#subscriptions ??= new Map()).set(channel, kind)
+    this.link.join(channel)
+  }
+
+  exit(channel: string): boolean {
+    if (this.#subscriptions?.delete(channel) !== true) return false
+    this.link.leave(channel)
+    return true
+  }
+
+  end(): void {
+    this.#open = false
+    this.onDrain()
+  }
+}
+
+const NONE: ReadonlyMap<string, SubscriptionKind> = new Map()
+
+/** 96 random bits: names a connection in public and authorises nothing. */
+function newSession(): string {
+  return randomFillSync(Buffer.allocUnsafe(12)).toString('base64url')
+}

@@ -1,0 +1,75 @@
+import { ClientError } from '../protocol/codes.ts'
+import { writeJson } from '../protocol/json.ts'
+import { baseContext, type Services } from '../registry/context.ts'
+import type { LoadedSender } from '../registry/registry.ts'
+import { runHook } from '../registry/hooks.ts'
+import type { Live } from '../rules.ts'
+import type { MaybePromise, Notification } from '../sources/source.ts'
+import type { Publisher } from './publisher.ts'
+
+export interface IntakeDependencies {
+  readonly live: Live
+  readonly publisher: Publisher
+  readonly services: Services
+}
+
+/** Turns what sources hear into publications: at once what names a channel, by its sender what does not. */
+export class Intake {
+  readonly #deps: IntakeDependencies
+
+  constructor(deps: IntakeDependencies) {
+    this.#deps = deps
+  }
+
+  /**
+   * Resolves when the publications are handed over.
+   * @throws {ClientError} for what can never be handled
+   */
+  take(notification: Notification): MaybePromise<void> {
+    if (notification.channel === undefined) return this.#send(notification)
+    const json = notification.json ?? writeJson(notification.data)
+    return ignored(this.#publish(notification, notification.channel, json))
+  }
+
+  #send(notification: Notification): MaybePromise<void> {
+    const { rules } = this.#deps.live
+    const sender = rules.registry.senders.get(notification.subsystem ?? '')
+    if (sender === undefined) {
+      throw new ClientError(
+        'unknown_channel',
+        `no sender for '${notification.subsystem ?? notification.name}'`,
+      )
+    }
+    const frozen = Object.freeze({ ...notification, data: deepFreeze(notification.data) })
+    return this.#runSender(sender, frozen, rules.config.limits.callMs)
+  }
+
+  async #runSender(sender: LoadedSender, notification: Notification, deadlineMs: number): Promise<void> {
+    const { services } = this.#deps
+    const call = { place: `${sender.subsystem}.sender`, connection: null, deadlineMs }
+    const context = baseContext(services, sender.subsystem, 'sender')
+    const routed = await runHook(call, services, () => sender.route(notification, context))
+    if (routed === null || routed === undefined) return
+    const format = sender.format ?? null
+    const data =
+      format === null ? notification.data : await runHook(call, services, () => format(notification, context))
+    const json = data === notification.data ? (notification.json ?? writeJson(data)) : writeJson(data)
+    for (const channel of typeof routed === 'string' ? [routed] : routed) {
+      await this.#publish(notification, channel, json)
+    }
+  }
+
+  #publish(notification: Notification, channel: string, json: string): MaybePromise<string | null> {
+    return this.#deps.publisher.publish({ channel, json, source: notification.source, key: notification.key })
+  }
+}
+
+function ignored(result: MaybePromise<unknown>): MaybePromise<void> {
+  return result instanceof Promise ? result.then(() => undefined) : undefined
+}
+
+function deepFreeze(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  for (const key of Object.keys(value)) deepFreeze((value as Record<string, unknown>)[key])
+  return Object.freeze(value)
+}

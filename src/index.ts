@@ -1,0 +1,36 @@
+export type { ConfigInput, ChannelInput } from './config/input.ts'
+export { defineConfig } from './config/define.ts'
+export { secretFile } from './config/secret.ts'
+export type { Config } from './config/config.ts'
+export { loadConfig } from './config/load.ts'
+export { loadRegistry } from './registry/load.ts'
+export { defineAction, defineSender } from './registry/define.ts'
+export type {
+  ActionContext,
+  ActionDefinition,
+  AuthenticateHook,
+  BaseContext,
+  CallHook,
+  ConnectHook,
+  Connection,
+  Connections,
+  Credentials,
+  Database,
+  DisconnectHook,
+  HookContext,
+  MessageHook,
+  PublishOptions,
+  SenderDefinition,
+  StartHook,
+  SubscribeHook,
+  SubscribeRequest,
+  User,
+} from './registry/define.ts'
+export type { Migration, Migrations } from './database/migrate.ts'
+export type { Notification } from './sources/source.ts'
+export { ClientError, type ErrorCode } from './protocol/codes.ts'
+export { ConfigError, LivemessageError, type ErrorName, type Problem } from './errors.ts'
+export { Daemon, type DaemonOptions, type Started } from './daemon.ts'
+export { createLogger, type LoggerOptions } from './ops/logger.ts'
+export type { Log } from './ops/log.ts'
+export { VERSION } from './version.ts'

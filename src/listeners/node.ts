@@ -1,0 +1,309 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type RawData, WebSocket, WebSocketServer } from 'ws'
+import { explainListenFailure } from './address.ts'
+import type {
+  Address,
+  Listener,
+  ListenerHandlers,
+  ListenerOptions,
+  Request,
+  Response,
+  Socket,
+} from './listener.ts'
+
+/** Listener on node:http and `ws`, for a Node that uWebSockets.js has no binary for. */
+export class NodeListener<State> implements Listener<State> {
+  readonly kind = 'node'
+  readonly #options: ListenerOptions
+  readonly #server: Server
+  readonly #sockets = new Set<NodeSocket<State>>()
+  readonly #topics = new Map<string, Set<NodeSocket<State>>>()
+  readonly #engine: WebSocketServer
+  #pings: NodeJS.Timeout | null = null
+  #closing: Promise<void> | null = null
+
+  constructor(options: ListenerOptions) {
+    this.#options = options
+    this.#server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000 })
+    this.#engine = new WebSocketServer({
+      noServer: true,
+      maxPayload: options.maxFrameBytes,
+      perMessageDeflate: options.compression ? { threshold: 1024, serverNoContextTakeover: true } : false,
+      // The verdict on the upgrade has chosen it already.
+      handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+      clientTracking: false,
+    })
+  }
+
+  async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
+    this.#server.on('request', (req: IncomingMessage, res: ServerResponse) => {
+      handlers.onRequest(new NodeRequest(req), new NodeResponse(res))
+    })
+    this.#server.on('upgrade', (req: IncomingMessage, stream: Duplex, head: Buffer) => {
+      this.#upgrade(req, stream, head, handlers)
+    })
+    this.#server.on('clientError', (_error, stream) => {
+      if (stream.writable) stream.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+    })
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) => {
+        explainListenFailure(address, error).then(reject, reject)
+      })
+      this.#server.listen('socket' in address ? { path: address.socket } : { ...address, exclusive: true }, resolve)
+    })
+    const tickMs = Math.max(10, Math.min(this.#options.pingMs, this.#options.pongMs) / 4)
+    this.#pings = setInterval(() => this.#checkIdle(), tickMs).unref()
+    const actual = this.#server.address()
+    if ('socket' in address || actual === null || typeof actual === 'string') return address
+    return { host: address.host, port: actual.port }
+  }
+
+  publish(topic: string, text: string): void {
+    const sockets = this.#topics.get(topic)
+    if (sockets === undefined) return
+    const frame = Buffer.from(text)
+    for (const socket of sockets) socket.deliver(frame)
+  }
+
+  subscribers(topic: string): number {
+    return this.#topics.get(topic)?.size ?? 0
+  }
+
+  stopAccepting(): void {
+    if (this.#server.listening) this.#server.close()
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#end())
+  }
+
+  async #end(): Promise<void> {
+    if (this.#pings !== null) clearInterval(this.#pings)
+    for (const socket of this.#sockets) socket.terminate()
+    const closed = this.#server.listening
+      ? new Promise<void>((resolve) => this.#server.close(() => resolve()))
+      : Promise.resolve()
+    this.#server.closeAllConnections()
+    await closed
+  }
+
+  #upgrade(req: IncomingMessage, stream: Duplex, head: Buffer, handlers: ListenerHandlers<State>): void {
+    // A client may vanish between its request and our answer.
+    stream.on('error', () => stream.destroy())
+    const request = new NodeRequest(req)
+    if (request.path !== this.#options.websocketPath) return refuse(stream, 404, '{"error":{"code":"not_found"}}')
+    const verdict = handlers.onUpgrade(request)
+    if (!verdict.accept) return refuse(stream, verdict.status, verdict.body)
+    this.#engine.handleUpgrade(req, stream, head, (native) => {
+      const socket = new NodeSocket(verdict.state, native, this.#options.hardBufferBytes, this.#topics)
+      this.#sockets.add(socket)
+      native.on('message', (data: RawData, isBinary: boolean) => {
+        if (!socket.closing) handlers.onMessage(socket, isBinary ? null : (data as Buffer).toString('utf8'))
+      })
+      native.on('pong', () => socket.heard())
+      native.on('ping', () => socket.heard())
+      // ws closes by itself after an error (1002, 1007, 1009): `close` follows with the code.
+      native.on('error', () => socket.heard())
+      native.on('close', (code: number) => {
+        this.#sockets.delete(socket)
+        socket.closed()
+        handlers.onClose(socket, code)
+      })
+      stream.on('drain', () => handlers.onDrain(socket))
+      socket.onDropped = () => handlers.onDropped(socket)
+      handlers.onOpen(socket)
+    })
+  }
+
+  #checkIdle(): void {
+    const now = performance.now()
+    for (const socket of this.#sockets) socket.checkIdle(now, this.#options)
+  }
+}
+
+const SUBPROTOCOL = 'livemessage.v1'
+
+/** How long a peer may take to answer our close frame. */
+const CLOSE_MS = 10_000
+
+class NodeSocket<State> implements Socket<State> {
+  readonly state: State
+  readonly #native: WebSocket
+  readonly #hardBytes: number
+  readonly #index: Map<string, Set<NodeSocket<State>>>
+  readonly #topics = new Set<string>()
+  #heardAt = performance.now()
+  #pingedAt = 0
+  closing = false
+  onDropped: () => void = () => undefined
+
+  constructor(
+    state: State,
+    native: WebSocket,
+    hardBytes: number,
+    index: Map<string, Set<NodeSocket<State>>>,
+  ) {
+    this.state = state
+    this.#native = native
+    this.#hardBytes = hardBytes
+    this.#index = index
+  }
+
+  get bufferedBytes(): number {
+    return this.#native.bufferedAmount
+  }
+
+  send(text: string): boolean {
+    return this.deliver(Buffer.from(text))
+  }
+
+  /** False when the frame was dropped: the buffer is over the hard limit. */
+  deliver(frame: Buffer): boolean {
+    if (this.closing || this.#native.readyState !== WebSocket.OPEN) return false
+    if (this.#native.bufferedAmount > this.#hardBytes) {
+      this.onDropped()
+      return false
+    }
+    this.#native.send(frame, { binary: false })
+    return true
+  }
+
+  cork(write: () => void): void {
+    write()
+  }
+
+  join(topic: string): void {
+    if (this.closing) return
+    this.#topics.add(topic)
+    const sockets = this.#index.get(topic)
+    if (sockets === undefined) this.#index.set(topic, new Set([this]))
+    else sockets.add(this)
+  }
+
+  leave(topic: string): void {
+    if (!this.#topics.delete(topic)) return
+    const sockets = this.#index.get(topic)
+    sockets?.delete(this)
+    if (sockets?.size === 0) this.#index.delete(topic)
+  }
+
+  publishToOthers(topic: string, text: string): void {
+    const frame = Buffer.from(text)
+    for (const socket of this.#index.get(topic) ?? []) if (socket !== this) socket.deliver(frame)
+  }
+
+  close(code: number, reason: string): void {
+    if (this.closing) return
+    this.closed()
+    this.#native.close(code, reason)
+    setTimeout(() => this.#native.terminate(), CLOSE_MS).unref()
+  }
+
+  terminate(): void {
+    this.#native.terminate()
+  }
+
+  /** Takes the socket off its topics; nothing is delivered any more. */
+  closed(): void {
+    this.closing = true
+    for (const topic of [...this.#topics]) this.leave(topic)
+  }
+
+  heard(): void {
+    this.#heardAt = performance.now()
+    this.#pingedAt = 0
+  }
+
+  checkIdle(now: number, { pingMs, pongMs }: ListenerOptions): void {
+    if (this.#pingedAt !== 0 && now - this.#pingedAt >= pongMs) return this.terminate()
+    if (this.#pingedAt === 0 && now - this.#heardAt >= pingMs && this.#native.readyState === WebSocket.OPEN) {
+      this.#pingedAt = now
+      this.#native.ping()
+    }
+  }
+}
+
+class NodeRequest implements Request {
+  readonly #req: IncomingMessage
+  readonly #cut: number
+
+  constructor(req: IncomingMessage) {
+    this.#req = req
+    this.#cut = (req.url ?? '/').indexOf('?')
+  }
+
+  get method(): string {
+    return this.#req.method ?? 'GET'
+  }
+
+  get path(): string {
+    const url = this.#req.url ?? '/'
+    return this.#cut === -1 ? url : url.slice(0, this.#cut)
+  }
+
+  get query(): string {
+    return this.#cut === -1 ? '' : (this.#req.url ?? '').slice(this.#cut + 1)
+  }
+
+  get address(): string {
+    const address = this.#req.socket.remoteAddress ?? ''
+    return address.startsWith('::ffff:') ? address.slice(7) : address
+  }
+
+  get proxiedAddress(): string {
+    return ''
+  }
+
+  header(name: string): string {
+    const value = this.#req.headers[name]
+    return Array.isArray(value) ? value.join(', ') : (value ?? '')
+  }
+
+  eachHeader(visit: (name: string, value: string) => void): void {
+    const { rawHeaders } = this.#req
+    for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
+      visit(rawHeaders[index]!.toLowerCase(), rawHeaders[index + 1]!)
+    }
+  }
+
+  readBody(limitBytes: number, done: (body: Buffer | null) => void): void {
+    const parts: Buffer[] = []
+    let size = 0
+    this.#req.on('data', (chunk: Buffer) => {
+      const before = size
+      size += chunk.length
+      if (size <= limitBytes) parts.push(chunk)
+      else if (before <= limitBytes) done(null)
+    })
+    this.#req.on('end', () => {
+      if (size <= limitBytes) done(Buffer.concat(parts, size))
+    })
+  }
+}
+
+class NodeResponse implements Response {
+  readonly #res: ServerResponse
+
+  constructor(res: ServerResponse) {
+    this.#res = res
+  }
+
+  get done(): boolean {
+    return this.#res.writableEnded || this.#res.destroyed
+  }
+
+  reply(status: number, headers: Readonly<Record<string, string>>, body: string | Uint8Array): void {
+    if (this.done) return
+    this.#res.writeHead(status, { ...headers, 'Content-Length': Buffer.byteLength(body) })
+    this.#res.end(body)
+  }
+}
+
+function refuse(stream: Duplex, status: number, body: string): void {
+  const reason = status === 403 ? 'Forbidden' : status === 404 ? 'Not Found' : 'Service Unavailable'
+  stream.end(
+    `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  )
+}

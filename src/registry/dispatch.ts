@@ -1,0 +1,123 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Access, Limits } from '../config/config.ts'
+import { ClientError, isClientError } from '../protocol/codes.ts'
+import { writeJson } from '../protocol/json.ts'
+import { messageOf } from '../errors.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { Run, type Services } from './context.ts'
+import { withDeadline } from './deadline.ts'
+import type { Connection } from './define.ts'
+import type { LoadedAction, Registry } from './registry.ts'
+
+/** One call of an action. */
+export interface Call {
+  /** `<subsystem>.<action>`. */
+  readonly name: string
+  readonly data: unknown
+  /** Null for a call over HTTP. */
+  readonly connection: Connection | null
+}
+
+/** The rules a call runs under. */
+export interface DispatchRules {
+  readonly registry: Registry
+  readonly limits: Pick<Limits, 'callMs'>
+  accessOf(subsystem: string): Access
+}
+
+/**
+ * Runs the action of a call. Returns the result as JSON text: at once when the action returned at once.
+ * @throws {ClientError} as told to the client; whatever else an action throws becomes `internal`
+ */
+export function dispatch(call: Call, rules: DispatchRules, services: Services): MaybePromise<string> {
+  const action = rules.registry.actions.get(call.name)
+  if (action === undefined) throw unknownAction(call.name)
+  checkAccess(action, rules, call.connection)
+  const run = new Run(services, action.subsystem, action.name, call.connection)
+  const deadlineMs = action.timeoutMs ?? rules.limits.callMs
+  const hook = rules.registry.hooks.call
+  let result: MaybePromise<unknown>
+  try {
+    if (hook === null && action.input === null) result = action.handle(call.data, run)
+    else result = prepareAndHandle(call, action, rules, run)
+  } catch (error) {
+    throw toldToClient(error, action, services)
+  }
+  if (!(result instanceof Promise)) return write(result, action, services)
+  return withDeadline(result, deadlineMs, call.name, {
+    onTimeout: (error) => {
+      run.abort(error)
+      services.log.warn({ subsystem: action.subsystem, action: action.name, deadlineMs }, 'action timed out')
+    },
+    onLate: (error) => reportLate(error, action, services),
+  }).then(
+    (value) => write(value, action, services),
+    (error: unknown) => {
+      throw toldToClient(error, action, services)
+    },
+  )
+}
+
+function prepareAndHandle(
+  call: Call,
+  action: LoadedAction,
+  rules: DispatchRules,
+  run: Run,
+): MaybePromise<unknown> {
+  const hook = rules.registry.hooks.call
+  const asked = hook?.({ subsystem: action.subsystem, action: action.name, data: call.data }, run)
+  if (asked instanceof Promise) return asked.then(() => validateAndHandle(call.data, action, run))
+  return validateAndHandle(call.data, action, run)
+}
+
+function validateAndHandle(data: unknown, action: LoadedAction, run: Run): MaybePromise<unknown> {
+  if (action.input === null) return action.handle(data, run)
+  const verdict = action.input['~standard'].validate(data)
+  if (verdict instanceof Promise) return verdict.then((known) => action.handle(accepted(known, action), run))
+  return action.handle(accepted(verdict, action), run)
+}
+
+function accepted(verdict: StandardSchemaV1.Result<unknown>, action: LoadedAction): unknown {
+  if (verdict.issues === undefined) return verdict.value
+  const details = verdict.issues.map((issue) => ({
+    path: (issue.path ?? []).map((step) => (typeof step === 'object' ? String(step.key) : String(step))),
+    message: issue.message,
+  }))
+  throw new ClientError('invalid_input', `${action.subsystem}.${action.name}: the data is not valid`, details)
+}
+
+function checkAccess(action: LoadedAction, rules: DispatchRules, connection: Connection | null): void {
+  if ((connection?.user ?? null) !== null) return
+  const access = action.access ?? rules.accessOf(action.subsystem)
+  if (access === 'public') return
+  throw new ClientError('unauthenticated', `${action.subsystem}.${action.name} is for authenticated users`)
+}
+
+function write(value: unknown, action: LoadedAction, services: Services): string {
+  try {
+    return writeJson(value)
+  } catch (error) {
+    throw toldToClient(new TypeError(`the result can't be JSON: ${messageOf(error)}`), action, services)
+  }
+}
+
+/** A ClientError goes to the client as it is; of anything else it learns nothing but that it happened. */
+function toldToClient(error: unknown, action: LoadedAction, services: Services): ClientError {
+  if (isClientError(error)) return error
+  services.log.error(
+    { subsystem: action.subsystem, action: action.name, path: action.path, err: error },
+    'action failed',
+  )
+  return new ClientError('internal', `${action.subsystem}.${action.name} failed`)
+}
+
+function reportLate(error: unknown, action: LoadedAction, services: Services): void {
+  services.log.warn(
+    { subsystem: action.subsystem, action: action.name, err: error },
+    'action failed after its deadline',
+  )
+}
+
+function unknownAction(name: string): ClientError {
+  return new ClientError('unknown_action', `'${name.slice(0, 129)}' is no action`)
+}

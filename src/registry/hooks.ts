@@ -1,0 +1,48 @@
+import { ClientError, isClientError } from '../protocol/codes.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { Run, type Services } from './context.ts'
+import { withDeadline } from './deadline.ts'
+import type { Connection } from './define.ts'
+
+/** Who runs a hook, for how long, and for which connection. */
+export interface HookCall {
+  /** `hooks.connect`, `chat.subscribe`: its place in the config. */
+  readonly place: string
+  readonly connection: Connection | null
+  readonly deadlineMs: number
+}
+
+/**
+ * Runs a hook. What it throws as ClientError is thrown on; anything else is logged and becomes `internal`;
+ * a hook that hangs becomes `timeout`.
+ */
+export function runHook<T>(
+  { place, connection, deadlineMs }: HookCall,
+  services: Services,
+  hook: (run: Run) => MaybePromise<T>,
+): MaybePromise<T> {
+  const [subsystem = '', key = ''] = place.split('.')
+  const run = new Run(services, subsystem, key, connection)
+  let result: MaybePromise<T>
+  try {
+    result = hook(run)
+  } catch (error) {
+    throw toClientError(error, place, services)
+  }
+  if (!(result instanceof Promise)) return result
+  return withDeadline(result, deadlineMs, place, {
+    onTimeout: (error) => {
+      run.abort(error)
+      services.log.warn({ hook: place, deadlineMs }, 'hook timed out')
+    },
+    onLate: (error) => services.log.warn({ hook: place, err: error }, 'hook failed after its deadline'),
+  }).catch((error: unknown) => {
+    throw toClientError(error, place, services)
+  })
+}
+
+function toClientError(error: unknown, place: string, services: Services): ClientError {
+  if (isClientError(error)) return error
+  services.log.error({ hook: place, err: error }, 'hook failed')
+  return new ClientError('internal', `${place} failed`)
+}

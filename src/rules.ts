@@ -1,0 +1,50 @@
+import { isDeepStrictEqual } from 'node:util'
+import { createOrigins, type Origins } from './auth/origins.ts'
+import { createPeers, type Peers } from './auth/peers.ts'
+import { createRate, type Rate } from './auth/rates.ts'
+import { createTokens, type Tokens } from './auth/tokens.ts'
+import type { Config } from './config/config.ts'
+import type { Log } from './ops/log.ts'
+import type { DispatchRules } from './registry/dispatch.ts'
+import type { Registry } from './registry/registry.ts'
+
+/**
+ * Everything that a reload may change, in one immutable object: built aside, swapped whole. Whoever needs a
+ * rule reads it from `Live.rules` at that moment, and keeps it at most until the next `await`.
+ */
+export interface Rules {
+  readonly config: Config
+  readonly registry: Registry
+  readonly tokens: Tokens
+  readonly origins: Origins
+  readonly peers: Peers
+  /** Frames of any kind, and calls and publications, that one connection may send. */
+  readonly frameRate: Rate
+  readonly callRate: Rate
+  readonly dispatch: DispatchRules
+}
+
+export interface Live {
+  readonly rules: Rules
+}
+
+/** @throws {ConfigError} for keys, origins and proxies that are none */
+export function buildRules(config: Config, registry: Registry, log: Log, before?: Rules): Rules {
+  const { limits } = config
+  // Kept where nothing changed: it holds the key set that was fetched.
+  const sameKeys = before !== undefined && isDeepStrictEqual(before.config.auth.jwt, config.auth.jwt)
+  return {
+    config,
+    registry,
+    tokens: sameKeys ? before.tokens : createTokens(config.auth.jwt, { log }),
+    origins: createOrigins(config.origins),
+    peers: createPeers(config),
+    frameRate: createRate({ perSecond: limits.framesPerSecond, burst: limits.framesPerSecond }),
+    callRate: createRate({ perSecond: limits.callsPerSecond, burst: limits.callBurst }),
+    dispatch: {
+      registry,
+      limits,
+      accessOf: (subsystem) => config.channels.get(subsystem)?.access ?? 'authenticated',
+    },
+  }
+}

@@ -1,0 +1,79 @@
+import type { BrokerConfig, PostgresConfig } from '../config/config.ts'
+import type { Log } from '../ops/log.ts'
+import type { Registry } from '../registry/registry.ts'
+import { type AmqpSource, createAmqpSource } from './amqp.ts'
+import type { QueueSpec } from './amqp-topology.ts'
+import { createPostgresSource, type PostgresSource } from './postgres.ts'
+import type { Source } from './source.ts'
+
+export interface SourcesOptions {
+  /** URL of the LISTEN connection; null without a database. */
+  readonly listenUrl: string | null
+  readonly postgres: Pick<PostgresConfig, 'channel'> & Partial<Pick<PostgresConfig, 'databases'>>
+  readonly broker: BrokerConfig | null
+  /** Every subsystem that the config knows. */
+  readonly subsystems: Iterable<string>
+  readonly registry: Registry
+  readonly log: Log
+}
+
+/** The sources of the config, and how a reload changes them. */
+export interface Sources {
+  readonly all: readonly Source[]
+  /** Other senders and subsystems, on the open connections. */
+  apply(registry: Registry, subsystems: Iterable<string>): Promise<void>
+}
+
+export function createSources(options: SourcesOptions): Sources {
+  const { listenUrl, registry, broker, log } = options
+  const databases = listenUrl === null ? [] : postgresSources(listenUrl, options)
+  const amqp: AmqpSource[] =
+    broker === null
+      ? []
+      : [createAmqpSource({ ...broker, queues: queuesOf(registry, options.subsystems), log })]
+  return {
+    all: [...databases, ...amqp],
+    async apply(next, subsystems) {
+      const changes = [
+        ...databases.map((source) => source.setNotify(next.notify)),
+        ...amqp.map((source) => source.setQueues(queuesOf(next, subsystems))),
+      ]
+      await Promise.all(changes)
+    },
+  }
+}
+
+function postgresSources(url: string, { postgres, registry, log }: SourcesOptions): PostgresSource[] {
+  const own = databaseOf(url)
+  const common = { channel: postgres.channel, notify: registry.notify, log }
+  const home = createPostgresSource({ ...common, name: 'postgres', url, database: own })
+  const others = (postgres.databases ?? []).filter((database) => database !== own)
+  return [
+    home,
+    ...others.map((database) =>
+      createPostgresSource({
+        ...common,
+        name: `postgres:${database}`,
+        url: withDatabase(url, database),
+        database,
+      }),
+    ),
+  ]
+}
+
+function queuesOf(registry: Registry, subsystems: Iterable<string>): QueueSpec[] {
+  return [...subsystems].map((subsystem) => ({
+    subsystem,
+    queue: registry.senders.get(subsystem)?.queue ?? `livemessages.${subsystem}`,
+  }))
+}
+
+function databaseOf(url: string): string {
+  return decodeURIComponent(new URL(url).pathname.slice(1))
+}
+
+function withDatabase(url: string, database: string): string {
+  const other = new URL(url)
+  other.pathname = `/${encodeURIComponent(database)}`
+  return other.href
+}

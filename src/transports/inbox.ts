@@ -1,0 +1,36 @@
+import type { Bucket } from '../auth/rates.ts'
+import type { Rules } from '../rules.ts'
+
+/** What one connection has sent and is still being handled; made at its first frame. */
+export class Inbox {
+  /** Frames of any kind. */
+  readonly frames: Bucket
+  /** Calls and publications. */
+  readonly calls: Bucket
+  /** Calls under way. */
+  pendingCalls = 0
+  /** A frame is being handled whose answer must come before the next is looked at. */
+  busy = false
+  #waiting: (string | null)[] = []
+  #waitingUnits = 0
+
+  constructor(rules: Pick<Rules, 'frameRate' | 'callRate'>) {
+    this.frames = rules.frameRate.bucket()
+    this.calls = rules.callRate.bucket()
+  }
+
+  /** False when more waits than `limitBytes`. */
+  push(text: string | null, limitBytes: number): boolean {
+    this.#waitingUnits += text?.length ?? 0
+    if (this.#waitingUnits > limitBytes) return false
+    this.#waiting.push(text)
+    return true
+  }
+
+  /** Undefined when nothing waits. */
+  shift(): string | null | undefined {
+    const text = this.#waiting.shift()
+    this.#waitingUnits -= text?.length ?? 0
+    return text
+  }
+}

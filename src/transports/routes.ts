@@ -1,0 +1,69 @@
+import type { Health } from '../ops/health.ts'
+import type { Metrics } from '../ops/metrics.ts'
+import { ClientError } from '../protocol/codes.ts'
+import type { Request, Response } from '../listeners/listener.ts'
+import type { Live } from '../rules.ts'
+import type { HttpSource } from '../sources/http.ts'
+import { JSON_HEADERS, type Route } from './http.ts'
+
+export interface RoutesDependencies {
+  readonly live: Live
+  readonly http: HttpSource
+  readonly health: Health
+  readonly metrics: Metrics
+  refuse(response: Response, error: unknown): void
+}
+
+/** What is served beside the transports. */
+export function routes(deps: RoutesDependencies): Route[] {
+  const { http, health, metrics, live } = deps
+  return [
+    { path: '/publish', methods: { POST: (request, response) => http.publish(request, response) } },
+    { path: '/api/publish', methods: { POST: (request, response) => http.publishByApi(request, response) } },
+    { path: '/healthz', methods: { GET: (_request, response) => answer(response, 200, { ok: true }) } },
+    {
+      path: '/readyz',
+      methods: {
+        GET: (request, response) => {
+          const { ready, parts } = health.check(request.query.includes('scope=node') ? 'node' : 'all')
+          // Reasons name hosts and users: they are for those who may use the API.
+          const told = live.rules.peers.mayPublish(request).ok
+          const shown = parts.map(({ name, state, reason }) =>
+            told && reason !== null ? { name, state, reason } : { name, state },
+          )
+          answer(response, ready ? 200 : 503, { ready, parts: shown })
+        },
+      },
+    },
+    {
+      path: '/metrics',
+      methods: {
+        GET: (request, response) => {
+          checkKey(live, request)
+          const headers = { 'Content-Type': metrics.contentType }
+          metrics.read().then(
+            (text) => response.reply(200, headers, text),
+            (error: unknown) => deps.refuse(response, error),
+          )
+        },
+      },
+    },
+    {
+      path: '/ws',
+      methods: {
+        GET: () => {
+          throw new ClientError('invalid_input', 'this is a WebSocket: new WebSocket(…)')
+        },
+      },
+    },
+  ]
+}
+
+function checkKey(live: Live, request: Request): void {
+  const verdict = live.rules.peers.mayPublish(request)
+  if (!verdict.ok) throw new ClientError(verdict.code, verdict.message)
+}
+
+function answer(response: Response, status: number, body: unknown): void {
+  response.reply(status, JSON_HEADERS, JSON.stringify(body))
+}

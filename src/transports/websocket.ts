@@ -1,0 +1,380 @@
+import { createAddresses, type Addresses } from '../auth/addresses.ts'
+import { authenticate } from '../auth/authenticator.ts'
+import { tokenOf } from '../auth/bearer.ts'
+import { parseCookies } from '../auth/cookies.ts'
+import { Client } from '../hub/client.ts'
+import type { Deadlines } from '../hub/deadlines.ts'
+import type { Hub } from '../hub/hub.ts'
+import type { Range, Subscriber } from '../hub/subscriber.ts'
+import type { Request, Socket, Upgrade } from '../listeners/listener.ts'
+import type { Counts } from '../ops/counts.ts'
+import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
+import { decode, FrameError } from '../protocol/decode.ts'
+import { errorBody, reconnectFrame, welcomeFrame } from '../protocol/encode.ts'
+import { isChannel } from '../protocol/names.ts'
+import type { Credentials } from '../registry/define.ts'
+import type { Services } from '../registry/context.ts'
+import { runHook } from '../registry/hooks.ts'
+import type { Live } from '../rules.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { VERSION } from '../version.ts'
+import { type Commands, unauthenticatedCode } from './commands.ts'
+import { Inbox } from './inbox.ts'
+
+export interface WebSocketDependencies {
+  readonly live: Live
+  readonly hub: Hub
+  readonly commands: Commands
+  readonly subscriber: Subscriber
+  readonly deadlines: Deadlines
+  readonly services: Services
+  readonly counts: Counts
+}
+
+/** What is kept for one socket. */
+export class Peer {
+  readonly address: string
+  handshake: Handshake | null
+  client: Client | null = null
+  inbox: Inbox | null = null
+  /** Whether the address was counted, and has to be given back. */
+  counted = false
+
+  constructor(address: string, handshake: Handshake | null) {
+    this.address = address
+    this.handshake = handshake
+  }
+}
+
+/** What the upgrade brought that is needed once more after it; null for a plain `new WebSocket(url)`. */
+interface Handshake {
+  readonly credentials: Credentials | null
+  readonly channels: readonly string[]
+  readonly range: Range
+}
+
+/** The raw WebSocket transport: one JSON object a text frame, both ways. */
+export class WebSocketTransport {
+  readonly #deps: WebSocketDependencies
+  readonly #addresses: Addresses
+  #draining = false
+
+  constructor(deps: WebSocketDependencies) {
+    this.#deps = deps
+    const { limits, trustedProxies } = deps.live.rules.config
+    this.#addresses = createAddresses({
+      limit: limits.connectionsPerAddress,
+      proxied: trustedProxies.length > 0,
+    })
+  }
+
+  /** Browsers hide refused upgrades and try again for ever: only origin and overload are refused here. */
+  onUpgrade(request: Request): Upgrade<Peer> {
+    const { config, origins, peers } = this.#deps.live.rules
+    if (this.#draining || this.#deps.hub.size >= config.limits.connections) {
+      this.#deps.counts.error('upgrade', 'unavailable')
+      return refusal(503, 'unavailable', this.#draining ? 'shutting down' : 'too many connections')
+    }
+    if (!origins.allows(request.header('origin'), request.header('host'))) {
+      this.#deps.counts.error('upgrade', 'forbidden')
+      return refusal(403, 'forbidden', 'this origin is not allowed; see `origins` in the config')
+    }
+    const state = new Peer(peers.clientAddress(request), this.#readHandshake(request))
+    const offered = request.header('sec-websocket-protocol')
+    return offers(offered, SUBPROTOCOL)
+      ? { accept: true, state, protocol: SUBPROTOCOL }
+      : { accept: true, state }
+  }
+
+  onOpen(socket: Socket<Peer>): void {
+    const peer = socket.state
+    const client = new Client(this.#deps.hub, socket, { address: peer.address, transport: 'websocket' })
+    peer.client = client
+    this.#deps.hub.add(client)
+    if (!this.#addresses.enter(peer.address)) {
+      const { connectionsPerAddress } = this.#deps.live.rules.config.limits
+      const error = new ClientError(
+        'limit_exceeded',
+        `at most ${connectionsPerAddress} connections an address`,
+      )
+      return this.#end(client, undefined, error, CLOSE.rateLimited)
+    }
+    peer.counted = true
+    const { handshake } = peer
+    peer.handshake = null
+    if (handshake === null && this.#deps.live.rules.registry.hooks.connect === null)
+      return this.#welcome(client)
+    const inbox = this.#inboxOf(peer)
+    inbox.busy = true
+    this.#open(client, handshake).then(
+      () => this.#next(peer, inbox),
+      (error: unknown) => this.#end(client, undefined, error, closeCodeOf(error)),
+    )
+  }
+
+  onMessage(socket: Socket<Peer>, text: string | null): void {
+    const peer = socket.state
+    const { client } = peer
+    if (client === null || !client.open) return
+    this.#deps.counts.frames++
+    const inbox = this.#inboxOf(peer)
+    if (!inbox.frames.take(performance.now())) {
+      const { framesPerSecond } = this.#deps.live.rules.config.limits
+      const error = new ClientError('rate_limited', `at most ${framesPerSecond} frames a second`)
+      return this.#end(client, undefined, error, CLOSE.rateLimited)
+    }
+    if (!inbox.busy) return this.#run(peer, inbox, text)
+    if (inbox.push(text, this.#deps.live.rules.config.limits.bufferBytes)) return
+    const error = new ClientError('rate_limited', 'too many frames wait for an earlier one')
+    this.#end(client, undefined, error, CLOSE.rateLimited)
+  }
+
+  onDropped(socket: Socket<Peer>): void {
+    this.#deps.counts.droppedFrames++
+    // Not now: uWS is in the middle of handing out what was published. Nothing more is sent: `open` is false.
+    socket.state.client?.end()
+    setImmediate(() => socket.terminate())
+  }
+
+  onDrain(socket: Socket<Peer>): void {
+    socket.state.client?.onDrain()
+  }
+
+  onClose(socket: Socket<Peer>, code: number): void {
+    const { client, address, counted } = socket.state
+    if (counted) this.#addresses.leave(address)
+    socket.state.counted = false
+    if (client === null) return
+    this.#deps.hub.remove(client)
+    this.#deps.deadlines.clear(client)
+    this.#tellDisconnect(client, code)
+  }
+
+  /**
+   * Tells everyone when to come back, spread so that they don't all come at once, and closes: no new client
+   * is taken any more. Resolves when the close frames are on their way.
+   */
+  async dismiss(reason: 'restart' | 'shutdown'): Promise<void> {
+    this.#draining = true
+    const { hub } = this.#deps
+    if (hub.size === 0) return
+    const spreadMs = Math.min(MAX_SPREAD_MS, MIN_SPREAD_MS + hub.size)
+    const code = reason === 'restart' ? CLOSE.restarting : CLOSE.goingAway
+    for (const client of [...hub]) {
+      client.send(reconnectFrame(Math.floor(Math.random() * spreadMs), reason))
+      hub.close(client, code, reason)
+    }
+    await new Promise((resolve) => setTimeout(resolve, FLUSH_MS))
+  }
+
+  #readHandshake(request: Request): Handshake | null {
+    const { config, registry, tokens } = this.#deps.live.rules
+    const { query } = request
+    const credentials =
+      registry.hooks.authenticate === null
+        ? tokens.configured || config.auth.required
+          ? this.#tokenOnly(request, query)
+          : null
+        : this.#allCredentials(request, query)
+    if (!query.includes('channel=')) {
+      return credentials === null && !config.auth.required ? null : { credentials, channels: [], range: {} }
+    }
+    const parameters = new URLSearchParams(query)
+    const last = parameters.get('last')
+    return {
+      credentials,
+      channels: [...new Set(parameters.getAll('channel'))],
+      range: {
+        since: parameters.get('since') ?? undefined,
+        last: last === null ? undefined : Number(last),
+      },
+    }
+  }
+
+  #tokenOnly(request: Request, query: string): Credentials | null {
+    const token = this.#token(request, query)
+    return token === null ? null : { token, headers: {}, cookies: {}, query: {}, address: '' }
+  }
+
+  #allCredentials(request: Request, query: string): Credentials {
+    const headers: Record<string, string> = Object.create(null)
+    request.eachHeader((name, value) => {
+      headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+    })
+    return {
+      token: this.#token(request, query),
+      headers,
+      cookies: parseCookies(request.header('cookie')),
+      query: Object.fromEntries(new URLSearchParams(query)),
+      address: this.#deps.live.rules.peers.clientAddress(request),
+    }
+  }
+
+  #token(request: Request, query: string): string | null {
+    const { cookie } = this.#deps.live.rules.config.auth
+    const found = tokenOf({
+      authorization: request.header('authorization'),
+      query,
+      cookies: cookie === null ? '' : request.header('cookie'),
+      cookieName: cookie,
+    })
+    return found?.token ?? null
+  }
+
+  /** Authenticates, welcomes, lets the hook have its say, and subscribes to what the URL names. */
+  async #open(client: Client, handshake: Handshake | null): Promise<void> {
+    const { rules } = this.#deps.live
+    if (handshake?.credentials != null) {
+      const user = await authenticate(handshake.credentials, rules, this.#deps.services)
+      if (user !== null) this.#deps.commands.identify(client, user)
+    }
+    if (!client.open) return
+    this.#welcome(client)
+    if (rules.config.auth.required && client.identity === null) {
+      const at = Date.now() + rules.config.limits.authenticationMs
+      const deadline = { at, code: CLOSE.authenticationTimeout, reason: 'authentication took too long' }
+      this.#deps.deadlines.set(client, deadline)
+    }
+    const { connect } = rules.registry.hooks
+    if (connect !== null) {
+      const call = { place: 'hooks.connect', connection: client, deadlineMs: rules.config.limits.callMs }
+      await runHook(call, this.#deps.services, (run) => connect(client, run))
+    }
+    if (handshake === null || handshake.channels.length === 0 || !client.open) return
+    checkUrl(handshake)
+    if (rules.config.auth.required && client.identity === null) {
+      throw new ClientError('unauthenticated', 'authenticate first')
+    }
+    await this.#deps.subscriber.subscribeAll(client, handshake.channels, handshake.range)
+  }
+
+  #welcome(client: Client): void {
+    client.send(welcomeFrame(client.session, client.user, this.#deps.live.rules.config.pingMs, VERSION))
+  }
+
+  #inboxOf(peer: Peer): Inbox {
+    return (peer.inbox ??= new Inbox(this.#deps.live.rules))
+  }
+
+  #run(peer: Peer, inbox: Inbox, text: string | null): void {
+    const result = this.#handle(peer.client!, inbox, text)
+    if (result === undefined) return
+    inbox.busy = true
+    void result.then(() => this.#next(peer, inbox))
+  }
+
+  /** Handles what has come meanwhile, in its order. */
+  #next(peer: Peer, inbox: Inbox): void {
+    inbox.busy = false
+    while (!inbox.busy && peer.client!.open) {
+      const text = inbox.shift()
+      if (text === undefined) return
+      this.#run(peer, inbox, text)
+    }
+  }
+
+  /** Undefined when the next frame may come; a promise, that never rejects, when it must wait. */
+  #handle(client: Client, inbox: Inbox, text: string | null): MaybePromise<void> {
+    let id: string | number | undefined
+    try {
+      const frame = decode(text)
+      id = frame.id
+      const result = this.#deps.commands.execute(client, frame, inbox)
+      if (!(result instanceof Promise)) return undefined
+      return result.catch((error: unknown) => this.#deps.commands.refuse(client, frame.id, error))
+    } catch (error) {
+      if (error instanceof FrameError) {
+        this.#deps.commands.refuse(client, error.id, error)
+        if (error.fatal) this.#deps.hub.close(client, CLOSE.badFrame, 'bad frame')
+      } else this.#deps.commands.refuse(client, id, error)
+      return undefined
+    }
+  }
+
+  /** Says why, and closes. */
+  #end(client: Client, id: number | undefined, error: unknown, code: number): void {
+    if (!client.open) return
+    this.#deps.commands.refuse(client, id, error)
+    this.#deps.hub.close(client, code, isClientError(error) ? error.code : 'internal')
+  }
+
+  #tellDisconnect(client: Client, code: number): void {
+    const { registry, config } = this.#deps.live.rules
+    const { disconnect } = registry.hooks
+    if (disconnect === null) return
+    const call = { place: 'hooks.disconnect', connection: client, deadlineMs: config.limits.callMs }
+    const told = async (): Promise<void> =>
+      runHook(call, this.#deps.services, (run) => disconnect(client, { code, reason: reasonOf(code) }, run))
+    // What it throws is logged where hooks are run; there is nobody left to tell.
+    told().catch(() => this.#deps.counts.error('hook', 'disconnect'))
+  }
+}
+
+/** Over how long a time clients are asked to come back: a second, and a millisecond more for each of them. */
+const MIN_SPREAD_MS = 1000
+const MAX_SPREAD_MS = 30_000
+
+/** How long what was sent last may take to leave before the sockets are ended. */
+const FLUSH_MS = 100
+
+const SUBPROTOCOL = 'livemessage.v1'
+
+function offers(header: string, protocol: string): boolean {
+  return header !== '' && header.split(',').some((name) => name.trim() === protocol)
+}
+
+function refusal(status: number, code: 'unavailable' | 'forbidden', message: string): Upgrade<never> {
+  return { accept: false, status, body: `{"error":${errorBody(code, message)}}` }
+}
+
+/** @throws {ClientError} */
+function checkUrl({ channels, range }: Handshake): void {
+  const wrong = channels.find((channel) => !isChannel(channel))
+  if (wrong !== undefined)
+    throw new ClientError('unknown_channel', `channel: '${wrong.slice(0, 80)}' is none`)
+  const { since, last } = range
+  if (since !== undefined && last !== undefined) {
+    throw new ClientError('invalid_input', 'since, last: one of them, not both')
+  }
+  if (last !== undefined && !(Number.isSafeInteger(last) && last >= 0)) {
+    throw new ClientError('invalid_input', 'last: expected a whole number from 0')
+  }
+}
+
+function closeCodeOf(error: unknown): number {
+  if (!isClientError(error)) return 1011
+  switch (error.code) {
+    case 'unauthenticated':
+      return unauthenticatedCode(error)
+    case 'rate_limited':
+    case 'limit_exceeded':
+      return CLOSE.rateLimited
+    case 'internal':
+    case 'unavailable':
+    case 'timeout':
+      return 1011
+    case 'invalid_input':
+      return CLOSE.badFrame
+    default:
+      return CLOSE.forbidden
+  }
+}
+
+function reasonOf(code: number): string {
+  return REASONS[code] ?? (code === 1000 || code === 1005 ? 'left' : 'closed')
+}
+
+const REASONS: Readonly<Record<number, string>> = {
+  1001: 'going away',
+  1006: 'connection lost',
+  1009: 'frame too big',
+  1012: 'restart',
+  4400: 'bad frame',
+  4401: 'unauthenticated',
+  4403: 'forbidden',
+  4405: 'disconnected',
+  4450: 'too slow',
+  4451: 'rate limited',
+  4452: 'authentication took too long',
+  4453: 'token expired',
+}

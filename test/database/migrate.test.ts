@@ -1,0 +1,140 @@
+import { existsSync } from 'node:fs'
+import { Client } from 'pg'
+import t from 'tap'
+import { messages } from '../../actions/messages/migration.ts'
+import { CORE, migrate } from '../../src/database/migrate.ts'
+import { LivemessageError } from '../../src/errors.ts'
+import { startPostgres } from '../support/postgres.ts'
+import type { TestPostgres } from '../support/postgres.ts'
+
+const server = await startPostgres(t)
+let count = 0
+
+/** A database of a test's own, and its URL. */
+async function database(at: TestPostgres = server): Promise<string> {
+  const name = `test${++count}`
+  await at.psql(`CREATE DATABASE ${name}`)
+  return at.url.replace(/[^/]+$/, name)
+}
+
+async function rows(url: string, sql: string): Promise<unknown[]> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query<Record<string, unknown>>(sql)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+const components = [CORE, messages]
+
+await t.test('several databases of one server at once make one role', async (t) => {
+  t.same(await server.psql(`SELECT FROM pg_roles WHERE rolname = 'livemessage_publisher'`), [])
+  const urls = [await database(), await database(), await database()]
+  const outcomes = await Promise.all(urls.map((url) => migrate(url)))
+  for (const { applied } of outcomes) t.equal(applied.length, 1)
+})
+
+await t.test('a second migration finds nothing to do', async (t) => {
+  const url = await database()
+  const first = await migrate(url, { components })
+  t.same(first.from, { core: 0, messages: 0 })
+  t.same(first.to, { core: 1, messages: 1 })
+  t.same(first.applied, [
+    { component: 'core', version: 1, name: 'publish' },
+    { component: 'messages', version: 1, name: 'message' },
+  ])
+  t.same(first.notices, [])
+  const second = await migrate(url, { components })
+  t.same(second, { from: first.to, to: first.to, applied: [], notices: [] })
+})
+
+await t.test('of several at once, one does the work and the others wait for it', async (t) => {
+  const url = await database()
+  const outcomes = await Promise.all(Array.from({ length: 6 }, () => migrate(url, { components })))
+  t.equal(outcomes.filter(({ applied }) => applied.length === 2).length, 1)
+  t.equal(outcomes.filter(({ applied }) => applied.length === 0).length, 5)
+  t.same(await rows(url, 'SELECT count(*)::int AS n FROM livemessage.migration'), [{ n: 2 }])
+})
+
+await t.test('a dry run changes nothing, and its SQL does the same', async (t) => {
+  const url = await database()
+  const dry = await migrate(url, { components, dryRun: true })
+  t.same(dry.to, { core: 1, messages: 1 })
+  t.same(await rows(url, `SELECT to_regnamespace('livemessage') AS there`), [{ there: null }])
+  await rows(url, dry.sql ?? '')
+  const after = await migrate(url, { components, dryRun: true })
+  t.same([after.applied, after.sql], [[], ''])
+})
+
+await t.test('components come one by one, also later', async (t) => {
+  const url = await database()
+  t.same((await migrate(url)).to, { core: 1 })
+  const later = await migrate(url, { components: [messages] })
+  t.same(later.applied, [{ component: 'messages', version: 1, name: 'message' }])
+})
+
+await t.test('a step that fails leaves nothing behind, and is named', async (t) => {
+  const url = await database()
+  const broken = {
+    component: 'broken',
+    migrations: [
+      { version: 1, name: 'fine', sql: 'CREATE TABLE fine ()' },
+      { version: 2, name: 'bad', sql: 'CREATE TABLE also (); SELECT nonsense' },
+    ],
+  }
+  const error = await migrate(url, { components: [broken] }).catch((error: unknown) => error)
+  t.match(error, {
+    code: 'DATABASE_FAILED',
+    message: /migration broken 2 \(bad\): column "nonsense".*Nothing was changed/,
+  })
+  t.same(await rows(url, `SELECT to_regclass('fine') AS fine, to_regnamespace('livemessage') AS core`), [
+    { fine: null, core: null },
+  ])
+})
+
+await t.test('a gap in the versions is refused before anything runs', async (t) => {
+  const gap = { component: 'gap', migrations: [{ version: 2, name: 'second', sql: '' }] }
+  await t.rejects(migrate('postgres://127.0.0.1:1/never', { components: [CORE, gap] }), {
+    code: 'DATABASE_UNREACHABLE',
+  })
+  await t.rejects(migrate(await database(), { components: [CORE, gap] }), { message: /migrations of gap/ })
+})
+
+await t.test('a role that may not create roles migrates all the same, and is told', async (t) => {
+  // A server of its own: roles are common to all databases.
+  const fresh = await startPostgres(t)
+  await fresh.psql(`CREATE ROLE plain LOGIN PASSWORD 'plain'`)
+  await fresh.psql('GRANT CREATE ON DATABASE livemessages TO plain')
+  const url = fresh.url.replace(/livemessages:[^@]+@/, 'plain:plain@')
+  const { applied, notices } = await migrate(url, { components })
+  t.equal(applied.length, 2)
+  t.match(notices, [/livemessage_publisher was not created: plain may not create roles.*CREATE ROLE/s])
+  t.same(await rows(url, `SELECT livemessage.publish('chat:general', '1') IS NULL AS done`), [
+    { done: false },
+  ])
+})
+
+await t.test('a role that may create nothing is told what it lacks, and what to do', async (t) => {
+  await server.psql(`CREATE ROLE poor LOGIN PASSWORD 'poor'`)
+  const url = (await database()).replace(/livemessages:[^@]+@/, 'poor:poor@')
+  const error = await migrate(url).catch((error: unknown) => error)
+  t.ok(error instanceof LivemessageError)
+  t.match(error, { code: 'DATABASE_FAILED', message: /permission denied for database.*--dry-run/s })
+})
+
+await t.test('a database that is not there is unreachable, and the password is not told', async (t) => {
+  const error = await migrate('postgres://user:secret@127.0.0.1:1/none').catch((error: unknown) => error)
+  t.match(error, { code: 'DATABASE_UNREACHABLE', message: /^migrate 127.0.0.1:1\/none: .*ECONNREFUSED/ })
+  t.notMatch(String(error), /secret/)
+})
+
+if (existsSync('/usr/lib/postgresql/15/bin/postgres')) {
+  await t.test('PostgreSQL 15 takes it too', async (t) => {
+    const old = await startPostgres(t, { major: 15 })
+    t.equal((await migrate(old.url, { components })).applied.length, 2)
+    await old.psql(`SELECT livemessage.publish('chat:general', '{"a":1}')`)
+    await old.psql(`INSERT INTO livemessage_messages.message (to_user, text) VALUES ('42', 'hello')`)
+  })
+}
