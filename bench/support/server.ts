@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -46,7 +47,12 @@ export interface Server {
 
 /** Compiles the daemon: what is measured is what users run. */
 export async function buildDaemon(): Promise<void> {
-  await run('npm', ['run', '--silent', 'build'], { cwd: dirname(BENCH) })
+  try {
+    await run('npm', ['run', '--silent', 'build'], { cwd: dirname(BENCH) })
+  } catch (error) {
+    const said = error instanceof Error && 'stdout' in error ? String(error.stdout) : ''
+    throw new Error(`the daemon does not build:\n${said}`, { cause: error })
+  }
 }
 
 export async function startControl(): Promise<Server> {
@@ -109,25 +115,16 @@ async function start(
     stdio: ['ignore', log.fd, log.fd, 'ipc'],
     cwd: dirname(BENCH), // where tsx is found
   })
-  const failed = new Promise<never>((_resolve, reject) => {
-    child.once('error', reject)
-    child.once('exit', (code, signal) => {
-      readFile(logFile, 'utf8').then(
-        (text) => reject(new Error(`the ${kind} ended with ${code ?? signal}:\n${text.slice(-3000)}`)),
-        reject,
-      )
-    })
-  })
-  failed.catch(() => {}) // once it has started, `stop` is what ends it
+  await once(child, 'spawn')
   await log.close()
   try {
-    const listeningMs = await Promise.race([failed, since(begun, () => isListening(port))])
-    const readyMs =
-      kind === 'control' ? listeningMs : await Promise.race([failed, since(begun, () => isReady(port))])
+    const listeningMs = await since(begun, child, () => isListening(port))
+    const readyMs = kind === 'control' ? listeningMs : await since(begun, child, () => isReady(port))
     return running(kind, child, { port, folder, listeningMs, readyMs })
   } catch (error) {
     child.kill('SIGKILL')
-    throw error
+    const said = (await readFile(logFile, 'utf8')).slice(-2000)
+    throw new Error(`the ${kind} does not start; its log ends with:\n${said}`, { cause: error })
   }
 }
 
@@ -163,9 +160,10 @@ export async function removeFolder(folder: string): Promise<void> {
   await rm(folder, { recursive: true, force: true })
 }
 
-async function since(begun: number, probe: () => Promise<boolean>): Promise<number> {
+async function since(begun: number, child: ChildProcess, probe: () => Promise<boolean>): Promise<number> {
   while (!(await probe())) {
-    if (performance.now() - begun > START_DEADLINE_MS) throw new Error('the server does not start')
+    if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`)
+    if (performance.now() - begun > START_DEADLINE_MS) throw new Error(`it took over ${START_DEADLINE_MS} ms`)
     await sleep(2)
   }
   return performance.now() - begun

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { parse } from 'ini'
 import { ConfigError, messageOf } from '../errors.ts'
 import { isRecord } from './values.ts'
 
@@ -17,6 +16,8 @@ export async function readIni(file: string, asked: boolean): Promise<Record<stri
     if (!asked && error instanceof Error && 'code' in error && error.code === 'ENOENT') return null
     throw unreadable(file, `can't be read: ${messageOf(error)}`)
   }
+  // only where there is such a file: most have none
+  const { parse } = await import('ini')
   const section: unknown = Object.entries(parse(equalSigns(text))).find(
     ([name]) => name.toLowerCase() === SECTION,
   )?.[1]

@@ -1,4 +1,3 @@
-import type { MaybePromise } from '../sources/source.ts'
 import type { HookName, ModuleReference } from './config.ts'
 import type { Duration, Size } from './units.ts'
 
@@ -329,14 +328,4 @@ export interface LimitsInput {
    * @default 100000
    */
   idempotencyKeys?: number
-}
-
-/** A function that makes the config. */
-export type ConfigFunction = () => MaybePromise<ConfigInput>
-
-/** Types a config, or the function that makes it; returns it as it is. */
-export function defineConfig(config: ConfigInput): ConfigInput
-export function defineConfig(config: ConfigFunction): ConfigFunction
-export function defineConfig(config: ConfigInput | ConfigFunction): ConfigInput | ConfigFunction {
-  return config
 }

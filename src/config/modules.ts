@@ -34,6 +34,8 @@ export interface ModuleLoaderOptions {
   readonly cache?: boolean
   /** Milliseconds that an import may take, what modules await at their top included. @default 30000 */
   readonly deadlineMs?: number
+  /** Told of each of the user's files before it is loaded, so that a watcher hears of those that fail too. */
+  readonly onFile?: (file: string) => void
   /** What `livemessages` exports, for those who bring it along. @default this package's own index */
   readonly self?: () => Promise<Namespace>
 }
@@ -67,11 +69,19 @@ class Loader implements ModuleLoader {
   readonly #transformer
   readonly #deadlineMs
   readonly #self
+  readonly #onFile
 
-  constructor({ root, cache = true, deadlineMs = LOAD_DEADLINE_MS, self = importSelf }: ModuleLoaderOptions) {
+  constructor({
+    root,
+    cache = true,
+    deadlineMs = LOAD_DEADLINE_MS,
+    self = importSelf,
+    onFile = () => {},
+  }: ModuleLoaderOptions) {
     this.#transformer = createTransformer(root, cache)
     this.#deadlineMs = deadlineMs
     this.#self = self
+    this.#onFile = onFile
   }
 
   import(specifier: string, parentDir: string): Promise<Namespace> {
@@ -147,6 +157,7 @@ class Loader implements ModuleLoader {
       waitsFor: new Set(),
     }
     this.files.add(file)
+    this.#onFile(file)
     this.#modules.set(file, module)
     return module
   }

@@ -13,7 +13,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { createJiti } from 'jiti'
+import type { Jiti, createJiti } from 'jiti'
 import { isRecord } from './values.ts'
 
 /** Turns a user's module into a script that Node of any version runs, and finds packages as `import` does. */
@@ -44,14 +44,9 @@ export class ModuleSyntaxError extends SyntaxError {
  * @param cache `false`: keep nothing
  */
 export function createTransformer(root: string, cache: boolean): Transformer {
-  const jiti = createJiti(path.join(root, '_'), {
-    fsCache: false,
-    moduleCache: false,
-    interopDefault: false,
-    sourceMaps: false,
-    tryNative: false,
-    alias: {},
-  })
+  // Loading it takes as long as all else here together, and a start with kept modules rarely needs it.
+  let loaded: Jiti | undefined
+  const jiti = () => (loaded ??= loadJiti(root))
   // jiti's own cache folder under the shared temporary folder can be filled by other users, and throws when it
   // vanishes while the daemon runs
   const store = cache ? createStore(root) : null
@@ -61,7 +56,7 @@ export function createTransformer(root: string, cache: boolean): Transformer {
       const kept = store?.read(name, source)
       if (kept !== undefined) return kept
       const ts = /\.[cm]?tsx?$/.test(file)
-      const code = jiti.transform({
+      const code = jiti().transform({
         source,
         filename: file,
         ts,
@@ -73,8 +68,21 @@ export function createTransformer(root: string, cache: boolean): Transformer {
       store?.write(name, source, code)
       return code
     },
-    resolve: (specifier, parentFile) => jiti.esmResolve(specifier, { parentURL: pathToFileURL(parentFile) }),
+    resolve: (specifier, parentFile) =>
+      jiti().esmResolve(specifier, { parentURL: pathToFileURL(parentFile) }),
   }
+}
+
+function loadJiti(root: string): Jiti {
+  const api: { createJiti: typeof createJiti } = createRequire(import.meta.url)('jiti')
+  return api.createJiti(path.join(root, '_'), {
+    fsCache: false,
+    moduleCache: false,
+    interopDefault: false,
+    sourceMaps: false,
+    tryNative: false,
+    alias: {},
+  })
 }
 
 const BROKEN = 'exports.__JITI_ERROR__ = '

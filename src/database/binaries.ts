@@ -5,7 +5,7 @@ import path from 'node:path'
 import { z } from 'zod'
 import { LivemessageError, messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
-import { codeOf, runScript, unless } from './process.ts'
+import { codeOf, runScript, temporary, unless } from './process.ts'
 import type { ServerUser } from './process.ts'
 
 /** A PostgreSQL installation: a folder with `bin`, `lib` and `share`. */
@@ -104,20 +104,19 @@ async function isReachable(binaries: Binaries, user: ServerUser): Promise<boolea
 }
 
 async function copy(from: string, to: string): Promise<void> {
-  const temporary = `${to}.${process.pid}.tmp`
-  await rm(temporary, { recursive: true, force: true })
+  const copying = temporary(to)
   try {
     await mkdir(path.dirname(to), { recursive: true })
-    await cp(from, temporary, {
+    await cp(from, copying, {
       recursive: true,
       verbatimSymlinks: true,
       mode: constants.COPYFILE_FICLONE,
       filter: (file) => !file.endsWith('.a') && path.basename(file) !== 'pkgconfig',
     })
-    await complete(temporary)
-    const { code, output } = await runScript('chmod -R a+rX "$1"', [temporary], { user: null })
+    await complete(copying)
+    const { code, output } = await runScript('chmod -R a+rX "$1"', [copying], { user: null })
     if (code !== 0) throw new Error(output)
-    await rename(temporary, to).catch(unless('ENOTEMPTY', 'EEXIST')) // another daemon was quicker
+    await rename(copying, to).catch(unless('ENOTEMPTY', 'EEXIST')) // another daemon was quicker
   } catch (error) {
     throw new LivemessageError(
       'DATABASE_FAILED',
@@ -125,6 +124,6 @@ async function copy(from: string, to: string): Promise<void> {
       { cause: error },
     )
   } finally {
-    await rm(temporary, { recursive: true, force: true })
+    await rm(copying, { recursive: true, force: true })
   }
 }

@@ -5,7 +5,7 @@ import { LivemessageError } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import type { Binaries } from './binaries.ts'
 import type { Place } from './place.ts'
-import { codeOf, isAlive, runScript, unless } from './process.ts'
+import { codeOf, isAlive, runScript, temporary, unless } from './process.ts'
 
 /** Name of the database, and of the user that owns it. */
 export const NAME = 'livemessages'
@@ -16,12 +16,12 @@ export async function passwordOf(directory: string): Promise<{ password: string;
   const kept = await readPassword(file)
   if (kept !== null) return { password: kept, fresh: false }
 
-  const temporary = `${file}.${process.pid}.tmp`
-  await writeFile(temporary, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600, flush: true })
+  const writing = temporary(file)
+  await writeFile(writing, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600, flush: true })
   try {
-    await link(temporary, file).catch(unless('EEXIST')) // of two daemons that start at once, one's counts for both
+    await link(writing, file).catch(unless('EEXIST')) // of two daemons that start at once, one's counts for both
   } finally {
-    await rm(temporary, { force: true })
+    await rm(writing, { force: true })
   }
   const password = await readPassword(file)
   if (password === null) throw failed(`${file} could not be written`)
@@ -59,7 +59,7 @@ export async function prepareCluster(
 /** Half-finished data folders of daemons that are gone. */
 export async function removeLeftovers(home: string): Promise<void> {
   for (const name of await readdir(home)) {
-    const pid = /^(?:init|holders)\.(\d+)$/.exec(name)?.[1]
+    const pid = /^(?:init|holders)\.(\d+)\b/.exec(name)?.[1]
     if (pid !== undefined && !isAlive(Number(pid)))
       await rm(path.join(home, name), { recursive: true, force: true })
   }
@@ -81,7 +81,7 @@ echo 'CREATE DATABASE ${NAME}' | "$bin/postgres" --single -D "$data" postgres
 async function makeCluster(place: Place, binaries: Binaries, password: string, log: Log): Promise<void> {
   const { home, user } = place
   const began = performance.now()
-  const temporary = `init.${process.pid}`
+  const making = temporary(path.join(home, 'init'))
   const data = path.join(home, 'data')
   // Sorting by code point needs no locale of the machine, hence never a REINDEX after its upgrade.
   const locale =
@@ -93,14 +93,13 @@ async function makeCluster(place: Place, binaries: Binaries, password: string, l
     ...(binaries.major >= 18 ? ['io_method = sync # no worker processes for a small database'] : []),
   ].join('\n')
   try {
-    await rm(path.join(home, temporary), { recursive: true, force: true })
-    const args = [home, temporary, path.join(binaries.folder, 'bin'), locale, settings]
+    const args = [home, making, path.join(binaries.folder, 'bin'), locale, settings]
     const { code, output } = await runScript(INIT, args, { user, input: `${password}\n` })
     if (code !== 0) throw failed(`${home}: initdb ended with ${code}${inability(code)}: ${lastLines(output)}`)
-    await rename(path.join(home, temporary), data).catch(unless('ENOTEMPTY', 'EEXIST')) // another daemon was quicker
+    await rename(making, data).catch(unless('ENOTEMPTY', 'EEXIST')) // another daemon was quicker
     await flush(home)
   } finally {
-    await rm(path.join(home, temporary), { recursive: true, force: true })
+    await rm(making, { recursive: true, force: true })
   }
   log.info({ directory: home, ms: Math.round(performance.now() - began) }, 'embedded PostgreSQL created')
 }

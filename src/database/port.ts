@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
-import { codeOf } from './process.ts'
+import { codeOf, temporary } from './process.ts'
 
 // Below the range that systems give to outgoing connections (from 32768 on Linux): a port of that range would
 // soon be somebody else's, and the server's address would change between starts.
@@ -23,8 +23,13 @@ export async function choosePort(directory: string): Promise<number> {
 export async function keepPort(directory: string, port: number): Promise<void> {
   if ((await readPort(directory)) === port) return
   const file = path.join(directory, 'port')
-  await writeFile(`${file}.${process.pid}.tmp`, `${port}\n`)
-  await rename(`${file}.${process.pid}.tmp`, file)
+  const writing = temporary(file)
+  await writeFile(
+    writing,
+    `${port}
+`,
+  )
+  await rename(writing, file)
 }
 
 async function readPort(directory: string): Promise<number | null> {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readFile, readlink } from 'node:fs/promises'
 
@@ -51,6 +52,11 @@ export function runScript(
     })
     child.stdin.end(options.input ?? '')
   })
+}
+
+/** A name beside `file` for what is to become it by a rename: with the process's number, to tell later what was left over. */
+export function temporary(file: string): string {
+  return `${file}.${process.pid}.${randomBytes(4).toString('hex')}`
 }
 
 /** Whether the process runs. One that has ended and was not collected (a container without init) does not. */

@@ -24,8 +24,20 @@ export async function explainListenFailure(address: Address, known?: NodeJS.Errn
   return new LivemessageError('ADDRESS_UNAVAILABLE', `can't listen on ${where}: ${reason}`, { cause: error })
 }
 
-/** Removes the file of a unix socket that nobody listens on any more. A live one is left alone. */
+/** What the kernel's sockaddr_un has room for, less the ending zero; longer paths are cut without a word. */
+const MAX_SOCKET_PATH = 107
+
+/**
+ * Removes the file of a unix socket that nobody listens on any more.
+ * @throws {LivemessageError} PORT_TAKEN where somebody does; ADDRESS_UNAVAILABLE for a path that is too long
+ */
 export async function removeStaleSocket(path: string): Promise<void> {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    throw new LivemessageError(
+      'ADDRESS_UNAVAILABLE',
+      `can't listen on ${path}: a socket's path has at most ${MAX_SOCKET_PATH} bytes`,
+    )
+  }
   const code = await new Promise<string | null>((resolve) => {
     const probe = connect(path)
     probe.once('connect', () => {

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket, WebSocketServer } from 'ws'
-import { explainListenFailure } from './address.ts'
+import { explainListenFailure, removeStaleSocket } from './address.ts'
 import type {
   Address,
   Listener,
@@ -37,6 +37,7 @@ export class NodeListener<State> implements Listener<State> {
   }
 
   async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
+    if ('socket' in address) await removeStaleSocket(address.socket)
     this.#server.on('request', (req: IncomingMessage, res: ServerResponse) => {
       handlers.onRequest(new NodeRequest(req), new NodeResponse(res))
     })

@@ -1,5 +1,5 @@
 import { LivemessageError } from '../errors.ts'
-import { explainListenFailure } from './address.ts'
+import { explainListenFailure, removeStaleSocket } from './address.ts'
 import type {
   Address,
   Listener,
@@ -54,6 +54,7 @@ export class UwsListener<State> implements Listener<State> {
   }
 
   async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
+    if ('socket' in address) await removeStaleSocket(address.socket)
     this.#route(handlers)
     const token = await new Promise<us_listen_socket | false>((resolve) => {
       if ('socket' in address) this.#app.listen_unix(resolve, address.socket)

@@ -64,9 +64,12 @@ export class Run implements ActionContext, HookContext {
     return AbortSignal.any([this.#abort.signal, this.#services.signal])
   }
 
-  publish(channel: string, data: unknown, options?: PublishOptions): Promise<{ id: string | null }> {
-    return this.#services.publish(channel, data, options)
-  }
+  // Not a method: modules take it out of the context, as in `handle(input, { publish })`.
+  readonly publish = (
+    channel: string,
+    data: unknown,
+    options?: PublishOptions,
+  ): Promise<{ id: string | null }> => this.#services.publish(channel, data, options)
 
   abort(reason: Error): void {
     this.#reason = reason

@@ -12,7 +12,7 @@ import { RESERVED } from './registry.ts'
 import type { LoadedAction, LoadedHooks, LoadedModule, LoadedSender, Registry } from './registry.ts'
 import { isFault, resolveReference } from './resolve-reference.ts'
 import type { Fault } from './resolve-reference.ts'
-import { isFunction, nameOf, readAction, readSender } from './shape.ts'
+import { isFunction, nameOf, readAction, readMigrations, readSender } from './shape.ts'
 
 /**
  * Loads all that ACTIONS and hooks name, in the config's order.
@@ -76,7 +76,7 @@ class Build {
     } else {
       const parts = readAction(value)
       if (isWrong(parts)) return this.#wrongShape(place, path, parts)
-      this.#addMigrations(value)
+      this.#addMigrations(place, path, value)
       this.#actions.set(`${subsystem}.${key}`, { subsystem, name: key, path, ...parts })
       this.#modules.push({ subsystem, key, kind: 'action', path })
     }
@@ -115,10 +115,17 @@ class Build {
     }
   }
 
-  /** Every module of a subsystem may bring the same ones. */
-  #addMigrations(value: unknown): void {
-    const { migrations } = value as { readonly migrations?: Migrations }
-    if (migrations !== undefined) this.#migrations.set(migrations.component, migrations)
+  /** Every module of a subsystem may bring the same ones; other steps under the same name could not both run. */
+  #addMigrations(place: string, path: string, value: unknown): void {
+    const brought = readMigrations(value)
+    if (brought === null) return
+    if (isWrong(brought)) return this.#wrongShape(place, path, brought)
+    const known = this.#migrations.get(brought.component)
+    if (known && JSON.stringify(known) !== JSON.stringify(brought)) {
+      const wrong = `migrations: '${brought.component}' has other steps in another module`
+      return this.#wrongShape(place, path, [wrong])
+    }
+    this.#migrations.set(brought.component, brought)
   }
 
   #addSender(place: string, subsystem: string, value: unknown, path: string): void {
@@ -135,7 +142,7 @@ class Build {
     if (rival)
       wrong.push(`queue: '${parts.queue}' is the queue of ${rival.subsystem} too, each would get half of it`)
     if (wrong.length > 0) return this.#wrongShape(place, path, wrong)
-    this.#addMigrations(value)
+    this.#addMigrations(place, path, value)
     this.#senders.set(subsystem, { subsystem, path, ...parts })
     for (const name of parts.notify) this.#notify.set(name, [...(this.#notify.get(name) ?? []), subsystem])
     this.#modules.push({ subsystem, key: 'sender', kind: 'sender', path })

@@ -2,6 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { didYouMean, nearest } from '../config/near.ts'
 import { MAX_TIMER_MS, parseDuration } from '../config/units.ts'
 import { isRecord, isText } from '../config/values.ts'
+import type { Migration, Migrations } from '../database/migrate.ts'
 import { KIND } from './define.ts'
 import type { SenderDefinition } from './define.ts'
 import type { LoadedAction, LoadedSender } from './registry.ts'
@@ -23,7 +24,7 @@ export function readAction(value: unknown): ActionParts | readonly string[] {
   if (kindOf(value) === 'sender')
     return ['expected an action, got a sender (defineSender): senders stand under the key sender']
   const { input, handle, timeout, access } = value
-  const wrong = misspelled(value, ['input', 'handle', 'timeout', 'access'])
+  const wrong = misspelled(value, ['input', 'handle', 'timeout', 'access', 'migrations'])
   if (!isFunction<ActionParts['handle']>(handle))
     wrong.push(`handle: expected a function, got ${nameOf(handle)}`)
   if (input !== undefined && !isStandardSchema(input)) {
@@ -54,7 +55,7 @@ export function readSender(value: unknown, subsystem: string): SenderParts | rea
   if (!isRecord(value)) return [`expected defineSender({ route }), got ${nameOf(value)}`]
   if (kindOf(value) === 'action') return ['expected a sender, got an action (defineAction)']
   const { notify = [], queue = `livemessages.${subsystem}`, route, format } = value
-  const wrong = misspelled(value, ['notify', 'queue', 'route', 'format'])
+  const wrong = misspelled(value, ['notify', 'queue', 'route', 'format', 'migrations'])
   const names: readonly unknown[] = Array.isArray(notify) ? notify : [notify]
   if (!names.every(isNotifyName)) {
     wrong.push('notify: expected NOTIFY names of 1 to 63 bytes (as PostgreSQL has them)')
@@ -75,6 +76,27 @@ export function readSender(value: unknown, subsystem: string): SenderParts | rea
       ? (notification, context) => format.call(value, notification, context)
       : null,
   }
+}
+
+/** The migrations that a definition brings, null where it brings none, or what is wrong with them. */
+export function readMigrations(value: unknown): Migrations | null | readonly string[] {
+  if (!isRecord(value) || value['migrations'] === undefined) return null
+  const brought = value['migrations']
+  if (!isRecord(brought) || !isText(brought['component']) || !Array.isArray(brought['migrations'])) {
+    return [
+      `migrations: expected { component, migrations: [{ version, name, sql }] }, got ${nameOf(brought)}`,
+    ]
+  }
+  const migrations: Migration[] = []
+  for (const [at, step] of brought['migrations'].entries()) {
+    if (!isRecord(step) || step['version'] !== at + 1 || !isText(step['name']) || !isText(step['sql'])) {
+      return [
+        `migrations: expected { version: ${at + 1}, name, sql } at place ${at + 1}, got ${nameOf(step)}`,
+      ]
+    }
+    migrations.push({ version: at + 1, name: step['name'], sql: step['sql'] })
+  }
+  return { component: brought['component'], migrations }
 }
 
 /** What came, in a word or two. */

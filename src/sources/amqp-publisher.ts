@@ -6,10 +6,7 @@ import type { AmqpConnectionOptions } from './amqp-connection.ts'
 export interface AmqpPublisherOptions extends AmqpConnectionOptions {
   /** The topic exchange. */
   readonly exchange: string
-  /**
-   * Time for the broker's confirm; one that has just recovered from a crash may take 10 s for its first.
-   * @default 20000
-   */
+  /** Time for the broker's confirm. @default 10000 */
   readonly confirmMs?: number
 }
 
@@ -27,7 +24,7 @@ export interface AmqpPublisher {
  * @throws {LivemessageError} BROKER_UNREACHABLE
  */
 export async function createAmqpPublisher(options: AmqpPublisherOptions): Promise<AmqpPublisher> {
-  const { exchange, confirmMs = 20_000, closeMs = 1_000 } = options
+  const { exchange, confirmMs = 10_000, closeMs = 1_000 } = options
   const place = new URL(options.url).host
   let blocked: string | null = null
   const link = await openLink(options, {

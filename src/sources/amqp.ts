@@ -49,6 +49,8 @@ class QueueSource implements AmqpSource {
   readonly #consumers = new Map<string, QueueConsumer>()
   /** Why a queue is not consumed, by queue. */
   readonly #troubles = new Map<string, string>()
+  /** Queues whose consumer has not yet said anything on this connection. */
+  readonly #opening = new Set<string>()
   #queues: readonly QueueSpec[]
   #link: AmqpLink | null = null
   #blocked: string | null = null
@@ -111,7 +113,9 @@ class QueueSource implements AmqpSource {
     if (this.#stopping) return
     this.#link = link
     this.#troubles.clear()
+    this.#opening.clear()
     const consumers = [...this.#consumers.values()]
+    for (const { spec } of consumers) this.#opening.add(spec.queue)
     await Promise.all([this.#sync(), ...consumers.map((consumer) => consumer.attach(link))])
     this.#tell()
   }
@@ -128,7 +132,9 @@ class QueueSource implements AmqpSource {
       if (this.#stopping || this.#consumers.has(spec.queue) || !this.#handlers) continue
       const consumer = this.#create(spec, this.#handlers)
       this.#consumers.set(spec.queue, consumer)
-      if (link) beginning.push(consumer.attach(link))
+      if (!link) continue
+      this.#opening.add(spec.queue)
+      beginning.push(consumer.attach(link))
     }
     await Promise.all(beginning)
     this.#tell()
@@ -154,6 +160,7 @@ class QueueSource implements AmqpSource {
       log: this.#log,
       deadLetters: this.#deadLetters,
       onState: (reason) => {
+        this.#opening.delete(spec.queue)
         if (reason === null) this.#troubles.delete(spec.queue)
         else this.#troubles.set(spec.queue, reason)
         this.#tell()
@@ -168,14 +175,15 @@ class QueueSource implements AmqpSource {
       this.#log.error({ queue: consumer.spec.queue, reason: messageOf(error) }, 'consumer did not end well')
     }
     this.#troubles.delete(consumer.spec.queue)
+    this.#opening.delete(consumer.spec.queue)
   }
 
   /** Up when everything that is wanted is consumed. */
   #tell(): void {
     if (!this.#link || this.#stopping) return
     const reason = this.#blocked ?? [...this.#troubles.values()][0]
-    if (reason === undefined) this.#status.up()
-    else this.#status.down(reason)
+    if (reason !== undefined) this.#status.down(reason)
+    else if (this.#opening.size === 0) this.#status.up()
   }
 }
 

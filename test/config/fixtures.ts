@@ -3,7 +3,7 @@ import path from 'node:path'
 import type { LoadOptions, Loaded } from '../../src/config/load.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Namespace } from '../../src/config/modules.ts'
-import { defineConfig } from '../../src/config/input.ts'
+import { defineConfig } from '../../src/config/define.ts'
 import { ConfigError } from '../../src/errors.ts'
 import { defineAction, defineSender } from '../../src/registry/define.ts'
 

@@ -1,3 +1,5 @@
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { configError, load, write } from './fixtures.ts'
@@ -42,7 +44,10 @@ t.test('a function may make the config, and may wait', async (t) => {
 })
 
 t.test('no config: says where it looked, what was near, and how to get one', async (t) => {
-  const root = t.testdir({ 'livemessage.config.ts': TS })
+  // not below this repository, which has a config
+  const root = mkdtempSync(path.join(realpathSync(tmpdir()), 'livemessages-test-'))
+  t.teardown(() => rmSync(root, { recursive: true }))
+  write(root, { 'livemessage.config.ts': TS })
   const error = await configError(load(root))
   t.match(error, { code: 'CONFIG_NOT_FOUND', exitCode: 2 })
   t.match(error.message, root)

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import t from 'tap'
 import { nearest } from '../../src/config/near.ts'
 import { parseDuration, parseSize } from '../../src/config/units.ts'
@@ -44,8 +45,8 @@ t.test('what is neither is refused, a number without its unit in a text included
     true,
     '99999999999999999w',
   ]) {
-    t.equal(parseDuration(text), null, `duration ${String(text)}`)
-    t.equal(parseSize(text), null, `size ${String(text)}`)
+    t.equal(parseDuration(text), null, `duration ${inspect(text)}`)
+    t.equal(parseSize(text), null, `size ${inspect(text)}`)
   }
   t.equal(parseSize('15s'), null)
   t.equal(parseDuration('15kb'), null)

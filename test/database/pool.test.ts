@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { pino } from 'pino'
 import t from 'tap'
+import { z } from 'zod'
 import type { Test } from 'tap'
 import { createDatabase, noDatabase } from '../../src/database/pool.ts'
 import type { DatabaseOptions } from '../../src/database/pool.ts'
@@ -13,13 +14,20 @@ const server = await startPostgres(t)
 
 function open(t: Test, options: Partial<DatabaseOptions> = {}) {
   const database = createDatabase({
-    ...{ url: server.url, minConnections: 1, maxConnections: 5, cleanupTimeoutMs: 50 },
-    ...{ connectMs: 2000, stopMs: 200, log: silent() },
+    url: server.url,
+    minConnections: 1,
+    maxConnections: 5,
+    cleanupTimeoutMs: 50,
+    connectMs: 2000,
+    stopMs: 200,
+    log: silent(),
     ...options,
   })
   t.teardown(() => database.stop())
   return database
 }
+
+const LINE = z.record(z.string(), z.unknown())
 
 /** What runs at the server with this text in it. */
 async function running(text: string): Promise<number> {
@@ -161,11 +169,8 @@ await t.test('an abort rolls a transaction back, even where its work waits for s
 })
 
 await t.test('a server that restarts: statements fail as unavailable, then work again', async (t) => {
-  const lines: Record<string, unknown>[] = []
-  const log = pino(
-    { level: 'info' },
-    { write: (line) => lines.push(JSON.parse(line) as Record<string, unknown>) },
-  )
+  const lines: z.infer<typeof LINE>[] = []
+  const log = pino({ level: 'info' }, { write: (line) => lines.push(LINE.parse(JSON.parse(line))) })
   const db = open(t, { minConnections: 2, log })
   await db.start()
   const [inStatement, inTransaction] = [

@@ -1,6 +1,7 @@
 import { Client } from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
+import { z } from 'zod'
 import { messages } from '../../actions/messages/migration.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import { userRest } from '../../src/protocol/names.ts'
@@ -10,6 +11,8 @@ const server = await startPostgres(t)
 await migrate(server.url, { components: [messages] })
 await server.psql(`CREATE ROLE application LOGIN PASSWORD 'application' IN ROLE livemessage_publisher`)
 await server.psql(`CREATE ROLE stranger LOGIN PASSWORD 'stranger'`)
+
+const PAYLOAD = z.record(z.string(), z.unknown())
 
 async function connect(t: Test, role?: string): Promise<Client> {
   const url = role === undefined ? server.url : server.url.replace(/livemessages:[^@]+@/, `${role}:${role}@`)
@@ -22,10 +25,8 @@ async function connect(t: Test, role?: string): Promise<Client> {
 /** A session that listens; `heard` are the payloads until now, once the session has answered a query. */
 async function listen(t: Test, channel = 'livemessages') {
   const client = await connect(t)
-  const payloads: Record<string, unknown>[] = []
-  client.on('notification', ({ payload }) =>
-    payloads.push(JSON.parse(payload ?? 'null') as Record<string, unknown>),
-  )
+  const payloads: z.infer<typeof PAYLOAD>[] = []
+  client.on('notification', ({ payload }) => payloads.push(PAYLOAD.parse(JSON.parse(payload ?? ''))))
   await client.query(`LISTEN ${channel}`)
   return {
     // Notifications of earlier commits come before the answer to a later query.
@@ -157,11 +158,11 @@ await t.test(
     CREATE TABLE task (id int, room text, title text, secret text, amount numeric);
     CREATE TRIGGER publish AFTER INSERT OR UPDATE OR DELETE ON task FOR EACH ROW
       EXECUTE FUNCTION livemessage.publish_row('tasks:{room}.{id}', 'id', 'title', 'amount')`)
-    await client.query(`INSERT INTO task VALUES (1, 'kitchen', 'cook', 'hush', 12345678901234567890.5)`)
+    await client.query(`INSERT INTO task VALUES (1, 'kitchen', 'cook', 'hush', 12345678901.5)`)
     await client.query(`UPDATE task SET title = NULL, amount = 1`)
     await client.query(`DELETE FROM task`)
     t.same(await heard(), [
-      { channel: 'tasks:kitchen.1', data: { id: 1, title: 'cook', amount: 12345678901234567890.5 } },
+      { channel: 'tasks:kitchen.1', data: { id: 1, title: 'cook', amount: 12345678901.5 } },
       { channel: 'tasks:kitchen.1', data: { id: 1, title: null, amount: 1 } },
       { channel: 'tasks:kitchen.1', data: { id: 1, title: null, amount: 1 } },
     ])
@@ -256,8 +257,13 @@ await t.test(
     const [first] = await heard()
     const id = Number(first?.['id'])
     t.same(first, {
-      ...{ id, to_user: '42', from_user: '7', subject: 'lunch', text: 'at noon?' },
-      ...{ date: Date.parse('2024-01-02T03:04:05.678Z'), read: false },
+      id,
+      to_user: '42',
+      from_user: '7',
+      subject: 'lunch',
+      text: 'at noon?',
+      date: Date.parse('2024-01-02T03:04:05.678Z'),
+      read: false,
     })
     await insert('lunch', 'ü'.repeat(4000))
     await insert('s'.repeat(9000), 'ü'.repeat(4000))

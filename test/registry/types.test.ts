@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import t from 'tap'
 import { z } from 'zod'
-import { defineConfig } from '../../src/config/input.ts'
+import { defineConfig } from '../../src/config/define.ts'
 import { defineAction, defineSender } from '../../src/registry/define.ts'
 import { readAction } from '../../src/registry/shape.ts'
 

@@ -20,10 +20,10 @@ export interface Rig {
     source: Source
     channel: string
     /** JSON text, or what pretends to be. */
-    say(...texts: string[]): Promise<void>
+    readonly say: (...texts: string[]) => Promise<void>
   }
-  /** Null where the server is not ours to kill. */
-  readonly server: { kill(): Promise<void>; restart(): Promise<void> } | null
+  /** Null where the server is not ours to kill. `settleMs`: what is new survives a `kill` only after this time. */
+  readonly server: { readonly settleMs?: number; kill(): Promise<void>; restart(): Promise<void> } | null
 }
 
 const RETRY: Retry = { minMs: 10, maxMs: 100 }
@@ -195,6 +195,8 @@ export function testSource(t: Test, rig: Rig): void {
       // In a black hole the server does not hear of the end: its side is open until it is cut.
       if (!prepare.refuse) await until('the client to be gone', () => proxy.clients === 0)
       else t.equal(proxy.clients, 0)
+      // A connect that was under way is accepted by the kernel, and seen by the proxy a moment later.
+      await new Promise((resolve) => setTimeout(resolve, 50))
       const attempts = proxy.accepted
       proxy.blackhole(false)
       proxy.accept()
@@ -221,13 +223,18 @@ export function testSource(t: Test, rig: Rig): void {
     await source.start(heard)
     await say('1')
     await until('the first', () => heard.data.length === 1)
+    await new Promise((resolve) => setTimeout(resolve, server.settleMs ?? 0))
     await server.kill()
     await until('down', () => source.state === 'down')
     await server.restart()
     await until('up', () => source.state === 'up')
     await say('2')
-    await until('the second', () => heard.data.length === 2)
-    t.same(heard.data, [1, 2])
+    await until('the second', () => heard.data.includes(2))
+    t.same(
+      heard.data.filter((data, i) => data !== heard.data[i - 1]),
+      [1, 2],
+      'where it acknowledges, the first may come twice',
+    )
     t.same(heard.states, ['up', 'down', 'up'])
     t.equal(heard.gaps, rig.keeps ? 0 : 1)
     t.equal(lines.filter(({ level }) => level === 'warn').length, 1)

@@ -44,8 +44,15 @@ void t.test('contract', async (t) => {
     create: ({ url, retry, log }) => {
       const name = fresh()
       const source = createPostgresSource({
-        ...{ name: 'postgres', channel: name, notify: new Map(), url, retry, log },
-        ...{ checkMs: 200, connectMs: 2_000, closeMs: 200 },
+        name: 'postgres',
+        channel: name,
+        notify: new Map(),
+        url,
+        retry,
+        log,
+        checkMs: 200,
+        connectMs: 2_000,
+        closeMs: 200,
       })
       const say = (...texts: string[]): Promise<void> =>
         notify(name, ...texts.map((text) => `{"channel":"chat:${name}","data":${text}}`))

@@ -50,7 +50,10 @@ export interface LogLine {
 /** A log that keeps its lines from `info` on. */
 export function recordLog(): { log: Log; lines: LogLine[] } {
   const lines: LogLine[] = []
-  const write = (line: string): void => void lines.push(JSON.parse(line) as LogLine)
+  const write = (line: string): void => {
+    const parsed: LogLine = JSON.parse(line)
+    lines.push(parsed)
+  }
   const formatters = { level: (label: string) => ({ level: label }) }
   return { log: pino({ level: 'info', base: null, formatters }, { write }), lines }
 }
