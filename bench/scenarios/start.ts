@@ -10,8 +10,8 @@ export const start: Scenario = {
   async run(bench) {
     if (!hasDaemon(bench)) return []
     return [
-      ...(await measure(bench, 'no database', { pinned: false }, 500)),
-      ...(await measure(bench, 'embedded database', { pinned: false, database: 'embedded' }, 1000)),
+      ...(await measure(bench, 'no database', { plain: true }, 500)),
+      ...(await measure(bench, 'embedded database', { plain: true, database: 'embedded' }, 1000)),
     ]
   },
 }

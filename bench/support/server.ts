@@ -24,8 +24,8 @@ export interface DaemonOptions {
   readonly database?: string
   /** URL of a broker. @default none */
   readonly broker?: string
-  /** Whether it is kept on the server's core, where a database of its own would be too. @default true */
-  readonly pinned?: boolean
+  /** As users start it: on all cores, and without what `memory` needs. @default false */
+  readonly plain?: boolean
 }
 
 /** A server process, pinned to its core. */
@@ -67,7 +67,7 @@ export async function startDaemon(options: DaemonOptions = {}, folder?: string):
   const home = folder ?? (await newFolder())
   const config = join(home, 'livemessages.config.ts')
   await writeFile(config, `export default ${JSON.stringify(configOf(port, options), null, 2)}\n`)
-  return start('daemon', port, [DAEMON, 'start', '-c', config], { folder: home, pinned: options.pinned })
+  return start('daemon', port, [DAEMON, 'start', '-c', config], { folder: home, plain: options.plain })
 }
 
 /** A folder that the embedded database's own user can enter, too. */
@@ -104,15 +104,15 @@ async function start(
   kind: Kind,
   port: number,
   args: readonly string[],
-  { folder, pinned = true }: { folder: string; pinned?: boolean | undefined },
+  { folder, plain = false }: { folder: string; plain?: boolean | undefined },
 ): Promise<Server> {
   const logFile = join(folder, `${kind}.log`)
   const log = await open(logFile, 'a')
   const begun = performance.now()
-  const cores = pinned ? SERVER_CORE : `${SERVER_CORE},${OTHER_CORE}`
-  const node = [process.execPath, '--expose-gc', '--import', join(BENCH, 'collect.mjs'), ...args]
-  const child = spawn('taskset', ['-c', cores, ...node], {
-    stdio: ['ignore', log.fd, log.fd, 'ipc'],
+  const cores = plain ? `${SERVER_CORE},${OTHER_CORE}` : SERVER_CORE
+  const flags = plain ? [] : ['--expose-gc', '--import', join(BENCH, 'collect.mjs')]
+  const child = spawn('taskset', ['-c', cores, process.execPath, ...flags, ...args], {
+    stdio: ['ignore', log.fd, log.fd, plain ? 'ignore' : 'ipc'],
     cwd: dirname(BENCH), // where tsx is found
   })
   await once(child, 'spawn')

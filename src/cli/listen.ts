@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import { LivemessageError, messageOf } from '../errors.ts'
 import { isChannel } from '../protocol/names.ts'
 import { daemonUrl } from './daemon-url.ts'
@@ -81,7 +81,7 @@ class Listening {
         this.#everOpen = true
         for (const channel of this.#channels) socket.send(JSON.stringify(this.#subscribe(channel)))
       })
-      socket.on('message', (data) => this.#receive(String(data as Buffer), socket))
+      socket.on('message', (data) => this.#receive(String(data), socket))
       socket.on('error', (reason: Error) => {
         error = reason
       })

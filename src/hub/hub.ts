@@ -3,7 +3,7 @@ import { ClientError } from '../protocol/codes.ts'
 import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import { isChannel } from '../protocol/names.ts'
 import type { Connections, User } from '../registry/define.ts'
-import { Client, type SubscriptionKind } from './client.ts'
+import type { Client, SubscriptionKind } from './client.ts'
 import { SlowGuard } from './slow.ts'
 
 export interface HubDependencies {

@@ -155,6 +155,6 @@ function refuse(verdict: Decision, channel: string): void {
 }
 
 function refuseUnless(yes: boolean, channel: string): void {
-  // Strictly: a hook that forgets to return must not open the channel.
-  if (yes !== true) throw new ClientError('forbidden', `${channel} is not for this client`)
+  // A hook that forgets to return answers undefined, and must not open the channel.
+  if (!yes) throw new ClientError('forbidden', `${channel} is not for this client`)
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket, WebSocketServer } from 'ws'
@@ -47,12 +48,12 @@ export class NodeListener<State> implements Listener<State> {
     this.#server.on('clientError', (_error, stream) => {
       if (stream.writable) stream.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
     })
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => {
-        explainListenFailure(address, error).then(reject, reject)
-      })
-      this.#server.listen('socket' in address ? { path: address.socket } : { ...address, exclusive: true }, resolve)
-    })
+    this.#server.listen('socket' in address ? { path: address.socket } : { ...address, exclusive: true })
+    try {
+      await once(this.#server, 'listening')
+    } catch (error) {
+      throw await explainListenFailure(address, error as NodeJS.ErrnoException)
+    }
     const tickMs = Math.max(10, Math.min(this.#options.pingMs, this.#options.pongMs) / 4)
     this.#pings = setInterval(() => this.#checkIdle(), tickMs).unref()
     const actual = this.#server.address()

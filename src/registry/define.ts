@@ -50,6 +50,7 @@ export interface Connections extends Iterable<Connection> {
 
 /** The part of a `pg` pool that modules use. */
 export interface Database {
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters: the caller says what the columns are, as with pg
   query<Row extends Record<string, unknown> = Record<string, unknown>>(
     text: string,
     values?: readonly unknown[],

@@ -1,6 +1,5 @@
 import type { Migrations } from '../database/migrate.ts'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { HookName } from '../config/config.ts'
 import type {
   ActionContext,
   AuthenticateHook,
@@ -53,7 +52,7 @@ export interface LoadedHooks {
 export interface LoadedModule {
   /** `messages`, or `hooks`. */
   readonly subsystem: string
-  readonly key: string | HookName
+  readonly key: string
   readonly kind: 'action' | 'sender' | 'hook'
   readonly path: string
 }

@@ -163,10 +163,11 @@ await t.test('a server that was left over is adopted, and ends with its new daem
   const directory = await folder(t)
   const first = await daemon(t, directory)
   // Its keeper goes with the daemon, as when a whole session is killed: the FIFO has no reader any more.
-  const ks = await keepersOf(first.home); console.error('KEEPERS', ks, first.pid); for (const pid of ks) process.kill(pid, 'SIGKILL')
+  for (const pid of await keepersOf(first.home)) process.kill(pid, 'SIGKILL')
   await first.kill()
   t.ok(isAlive(first.pid))
   const second = await daemon(t, directory)
+  if (!second.adopted) console.error(await readFile(first.home+'/log','utf8'))
   t.match(second, { pid: first.pid, adopted: true })
   t.equal(await ask(second.url, 'SELECT 1'), 1)
   await second.kill()

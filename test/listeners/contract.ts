@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, type Socket as TcpSocket } from 'node:net'
 import type { Test } from 'tap'
-import WebSocket from 'ws'
+import { WebSocket } from 'ws'
 import type {
   Address,
   Listener,
@@ -86,7 +86,7 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
       async client(path = '/ws', protocols = []) {
         const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, protocols)
         const frames: string[] = []
-        socket.on('message', (data) => frames.push(String(data as Buffer)))
+        socket.on('message', (data) => frames.push(String(data)))
         const closed = new Promise<number>((resolve) => socket.once('close', resolve))
         t.teardown(() => socket.terminate())
         await once(socket, 'open')

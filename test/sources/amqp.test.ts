@@ -12,6 +12,9 @@ import { until } from '../support/wait.ts'
 import { testSource } from './contract.ts'
 import { record, recordLog } from './recorder.ts'
 
+// A broker takes seconds to start, and a heartbeat to be missed.
+t.setTimeout(180_000)
+
 const skip = await rabbitSkip()
 if (skip) t.plan(0, skip)
 else await suite()
