@@ -1,15 +1,53 @@
 import { defineConfig, secretFile } from 'livemessages'
 
+// What `npm start` runs, and an example of a whole config. Only ACTIONS has to be said: everything else has a
+// default. `livemessage check` finds what is wrong here without starting, `livemessage actions` shows what is loaded.
 export default defineConfig({
+  port: 7777,
+
+  // Subsystems: what clients may call, and who brings them what happens in the database. Each value is a path
+  // beside this file, a package (in your project: 'livemessages/actions/chat/say'), or the function itself.
   ACTIONS: {
     chat: {
+      // {"type":"call","id":1,"action":"chat.say","data":{"name":"Ann","text":"hello"}}
       say: './actions/chat/say.ts',
     },
+    messages: {
+      all: './actions/messages/all.ts',
+      read: './actions/messages/read.ts',
+      delete: './actions/messages/delete.ts',
+      'not-read-count': './actions/messages/not-read-count.ts',
+      // Not callable: hears the NOTIFY of each row inserted into livemessage_messages.message, and publishes the
+      // row to its recipient's channel. The table comes with the module.
+      sender: './actions/messages/sender.ts',
+    },
   },
+
+  // Who may subscribe to a subsystem's channels, and what is kept of them. What is not said is closed.
   channels: {
-    chat: { access: 'public', publish: 'public', history: { count: 1000, maxAge: '7d' } },
+    // chat:<room>, for everybody. With a history: whoever comes back gets what was missed, in order.
+    chat: { access: 'public', history: { count: 1000, maxAge: '7d' } },
+    // messages:<user>, for that user alone.
+    messages: { access: 'user', history: { count: 1000, maxAge: '7d' } },
   },
+
   auth: {
+    // Your application signs tokens (JWT) with this secret and gives them to its pages; `sub` is the user. The
+    // file is made at the first start. `publicKey` or `jwksUrl` go in its place where somebody else signs.
     jwt: { secret: secretFile(new URL('./.livemessages/jwt-secret', import.meta.url)) },
   },
+
+  // postgres: { url: 'postgres://user:password@host/database' }
+  //   Left out, as here: a PostgreSQL of the daemon's own, its data under .livemessages/. With NODE_ENV=production
+  //   that must be asked for (postgres: 'embedded'); false goes without a database.
+  //   The environment says it too, and wins: LIVEMESSAGES_POSTGRES_URL.
+  //
+  // broker: { url: 'amqp://user:password@host' }
+  //   Left out: no RabbitMQ, unless LIVEMESSAGES_BROKER_URL names one.
+  //
+  // origins: ['https://app.example']
+  //   Pages of other hosts than the daemon's own that may connect.
+  //
+  // api: { keys: ['…'] }
+  //   For publishing over HTTP from other machines; programs on this one need none.
 })

@@ -29,6 +29,7 @@ export type {
 export type { Migration, Migrations } from './database/migrate.ts'
 export type { Notification } from './sources/source.ts'
 export { ClientError, type ErrorCode } from './protocol/codes.ts'
+export { userChannel } from './protocol/names.ts'
 export { ConfigError, LivemessageError, type ErrorName, type Problem } from './errors.ts'
 export { Daemon, type DaemonOptions, type Started } from './daemon.ts'
 export { createLogger, type LoggerOptions } from './ops/logger.ts'

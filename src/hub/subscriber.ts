@@ -155,6 +155,6 @@ function refuse(verdict: Decision, channel: string): void {
 }
 
 function refuseUnless(yes: boolean, channel: string): void {
-  // A hook that forgets to return answers undefined, and must not open the channel.
-  if (!yes) throw new ClientError('forbidden', `${channel} is not for this client`)
+  // True itself: a hook that forgets to return, or answers an object, must not open the channel.
+  if (typeof yes !== 'boolean' || !yes) throw new ClientError('forbidden', `${channel} is not for this client`)
 }

@@ -21,6 +21,11 @@ export function restOf(channel: string): string {
   return channel.slice(channel.indexOf(':') + 1)
 }
 
+/** The channel of one user in a subsystem with `access: 'user'`: `userChannel('messages', '42')` is `messages:42`. */
+export function userChannel(subsystem: string, user: string): string {
+  return `${subsystem}:${userRest(user)}`
+}
+
 const SAFE = /^[A-Za-z0-9_.:@-]+$/
 
 /** A user id as a channel's rest: bytes that a channel can't hold are written `=XX`. */

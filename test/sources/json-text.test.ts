@@ -39,7 +39,7 @@ void t.test('whatever JSON.stringify writes is cut out as it was written', async
     const data = value(0)
     const before = JSON.stringify({ channel: text(), data, key: value(1) }, null, random(2) * 2)
     const found = memberText(before, 'data')
-    t.same(JSON.parse(found ?? 'undefined'), data) || t.comment(before)
+    t.same(JSON.parse(found ?? 'undefined'), data, before)
   }
 })
 

@@ -9,6 +9,8 @@ import { until } from '../support/wait.ts'
 import { testSource } from './contract.ts'
 import { record, recordLog } from './recorder.ts'
 
+t.setTimeout(120_000)
+
 const server = await startPostgres(t)
 let count = 0
 const fresh = (): string => `test${++count}`
@@ -172,9 +174,9 @@ void t.test(
     heard.handle = () => undefined
     open()
     await until('all of them', () => heard.data.length === 2_000)
-    t.same(
-      heard.data.map((data) => (data as { i: number }).i),
-      Array.from({ length: 2_000 }, (_, i) => i),
+    t.ok(
+      heard.notifications.every(({ json }, i) => json?.startsWith(`{"i":${i},`)),
+      'in their order',
     )
     t.same(heard.states, ['up'])
   },

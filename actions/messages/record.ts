@@ -1,0 +1,40 @@
+import type { Database } from 'livemessages'
+
+/** A message as its recipient gets it, from `messages.all` and live. */
+export type MessageRecord = {
+  readonly id: number
+  readonly from_user: string | null
+  readonly subject: string
+  readonly text: string
+  /** Milliseconds since 1970; null for a date that has none (`infinity`). */
+  readonly date: number | null
+  readonly read: boolean
+}
+
+// float8, because `pg` gives bigint and numeric as text; an identity column does not get to 2^53.
+const COLUMNS = `id::float8 AS id, from_user, subject, text,
+  CASE WHEN isfinite(date) THEN round(extract(epoch FROM date)::numeric * 1000)::float8 END AS date, read`
+
+/** A page of a user's messages, newest first. */
+export async function pageOf(
+  db: Database,
+  user: string,
+  { start, limit }: { readonly start: number; readonly limit: number },
+): Promise<MessageRecord[]> {
+  // By id and not by date: dates may be equal, or given by whoever inserts.
+  const { rows } = await db.query<MessageRecord>(
+    `SELECT ${COLUMNS} FROM livemessage_messages.message
+     WHERE to_user = $1 ORDER BY id DESC OFFSET $2 LIMIT $3`,
+    [user, start, limit],
+  )
+  return rows
+}
+
+/** One message, whoever's it is; null when it is not there. */
+export async function find(db: Database, id: number): Promise<MessageRecord | null> {
+  const { rows } = await db.query<MessageRecord>(
+    `SELECT ${COLUMNS} FROM livemessage_messages.message WHERE id = $1`,
+    [id],
+  )
+  return rows[0] ?? null
+}
