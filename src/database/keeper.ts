@@ -31,8 +31,10 @@ exec 5<&0 </dev/null
   [ -p "$fifo" ] && exit
   read -r first <data/postmaster.pid && [ "$first" = "$pid" ] && kill -INT "$pid"
 ) >/dev/null 2>&1 & )
+# Node closes the input of a child that ends, which the keeper would take for the daemon's end.
+[ $# = 0 ] && { read -r line <&5; exit; }
 exec 5<&-
-[ $# = 0 ] || exec "$@" >>log 2>&1
+exec "$@" >>log 2>&1
 `
 
 /** This daemon's hold on a server. */

@@ -167,7 +167,6 @@ await t.test('a server that was left over is adopted, and ends with its new daem
   await first.kill()
   t.ok(isAlive(first.pid))
   const second = await daemon(t, directory)
-  if (!second.adopted) console.error(await readFile(first.home+'/log','utf8'))
   t.match(second, { pid: first.pid, adopted: true })
   t.equal(await ask(second.url, 'SELECT 1'), 1)
   await second.kill()
