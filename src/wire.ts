@@ -142,7 +142,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   const router: HttpRouter = new HttpRouter(
     [
       ...routes({ live, http, health, metrics, refuse: (response, error) => router.refuse(response, error) }),
-      ...(config.dev ? await demoRoutes(live, home) : []),
+      ...(config.dev ? await demoRoutes({ live, home, listener: listener.kind }) : []),
     ],
     counts,
     log,

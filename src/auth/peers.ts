@@ -179,7 +179,8 @@ function joined(before: string, value: string): string {
 
 const LOOPBACK_HOST = /^(?:localhost|(127\.\d{1,3}\.\d{1,3}\.\d{1,3})|\[::1\])(?::\d{1,5})?$/i
 
-function isLoopbackHost(host: string): boolean {
+/** Whether a Host header names this machine. */
+export function isLoopbackHost(host: string): boolean {
   const match = LOOPBACK_HOST.exec(host)
   return match !== null && (match[1] === undefined || isLoopback(match[1]))
 }

@@ -161,7 +161,7 @@ export class QueueConsumer {
     const fresh = session.fresh
     session.fresh = false
     const deaths = Number(message.properties.headers?.['x-delivery-count'] ?? 0) - this.#losses
-    if (deaths >= this.#options.maxAttempts) {
+    if (fresh && deaths >= this.#options.maxAttempts) {
       // Only the first of a session is suspect: those behind it were delivered as often, but never handled.
       const why = `${deaths} times the process ended with this message in hand`
       return this.#bury({ message, session }, 'redelivered_too_often', why, deaths)

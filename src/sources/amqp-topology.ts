@@ -8,8 +8,8 @@ export interface QueueSpec {
 }
 
 /**
- * Far above what reconnects alone bring about: a letter is declared dead by us, who know why. Without any
- * limit a quorum queue puts what comes back at its end, out of order; RabbitMQ 4 has 20 for a default.
+ * Far above what reconnects alone bring about: a message is declared dead by us, who know why. RabbitMQ 4 would
+ * by itself give up after 20 deliveries, and reconnects are deliveries too.
  */
 const DELIVERY_LIMIT = 10_000
 

@@ -1,7 +1,11 @@
-import type { Home } from '../database/home.ts'
+import path from 'node:path'
+import { isLoopbackHost } from '../auth/peers.ts'
 import { signToken } from '../auth/sign.ts'
-import type { Live } from '../rules.ts'
+import type { Config } from '../config/config.ts'
+import type { Home } from '../database/home.ts'
 import { ClientError } from '../protocol/codes.ts'
+import type { Request } from '../listeners/listener.ts'
+import type { Live } from '../rules.ts'
 import { JSON_HEADERS, type Route } from './http.ts'
 import { staticRoutes } from './static.ts'
 
@@ -11,40 +15,54 @@ const FOLDER = new URL(
   import.meta.url,
 )
 
+const SCRIPT = 'text/javascript; charset=utf-8'
+
 const FILES = [
   { path: '/', name: 'index.html', type: 'text/html; charset=utf-8' },
-  { path: '/demo.js', name: 'demo.js', type: 'text/javascript; charset=utf-8' },
-  { path: '/demo.css', name: 'demo.css', type: 'text/css; charset=utf-8' },
+  { path: '/demo/demo.css', name: 'demo.css', type: 'text/css; charset=utf-8' },
+  ...['demo.js', 'connection.js', 'chat.js', 'messages.js', 'ways.js', 'dom.js'].map((name) => ({
+    path: `/demo/${name}`,
+    name,
+    type: SCRIPT,
+  })),
 ]
 
+// The page shows what anybody published: no script but its own, and no text that becomes markup.
 const HEADERS = {
   'Content-Security-Policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
   'X-Content-Type-Options': 'nosniff',
   'Referrer-Policy': 'no-referrer',
 }
 
+export interface DemoDependencies {
+  readonly live: Live
+  readonly home: Home
+  readonly listener: 'uws' | 'node'
+}
+
 /** The demo page and the tokens that it asks for; only with --dev, which only listens on loopback. */
-export async function demoRoutes(live: Live, home: Home): Promise<Route[]> {
+export async function demoRoutes({ live, home, listener }: DemoDependencies): Promise<Route[]> {
   const files = FILES.map(({ path, name, type }) => ({ path, type, file: new URL(name, FOLDER) }))
   return [
     ...(await staticRoutes(files, HEADERS)),
     {
       path: '/demo/setup',
       methods: {
-        // A token for whoever is named, and how to publish: for pages of this very origin, no others.
+        // How to publish here, and a token for whoever is named.
         GET: (request, response) => {
-          if (request.header('sec-fetch-site') !== 'same-origin') {
-            throw new ClientError('forbidden', 'only for the demo page')
-          }
+          checkOwnPage(request)
           const { config } = live.rules
-          const user = new URLSearchParams(request.query).get('user') ?? ''
-          if (!/^[A-Za-z0-9_-]{1,32}$/.test(user))
-            throw new ClientError('invalid_input', 'user: 1 to 32 letters')
+          const user = new URLSearchParams(request.query).get('user')
+          if (user !== null && !/^[A-Za-z0-9_-]{1,32}$/.test(user)) {
+            throw new ClientError('invalid_input', 'user: 1 to 32 of A-Z a-z 0-9 _ -')
+          }
           const answer = {
-            token: signToken(user, config.auth.jwt?.secret ?? ''),
             user,
+            token: user === null ? null : tokenFor(user, config),
+            listener,
+            ...placeOf(config),
             ways: {
               http: `http://${request.header('host')}`,
               sql: config.postgres === null ? null : home.embedded ? 'embedded' : 'postgres',
@@ -56,4 +74,27 @@ export async function demoRoutes(live: Live, home: Home): Promise<Route[]> {
       },
     },
   ]
+}
+
+/**
+ * Tokens are for the demo page alone. A foreign name that leads to this machine (DNS rebinding) makes a page of
+ * its own origin, too: therefore the Host counts as well.
+ */
+function checkOwnPage(request: Request): void {
+  if (request.header('sec-fetch-site') === 'same-origin' && isLoopbackHost(request.header('host'))) return
+  throw new ClientError('forbidden', 'only for the demo page, at localhost')
+}
+
+/** Null where tokens are signed by somebody else, or for somebody else. */
+function tokenFor(user: string, { auth: { jwt } }: Config): string | null {
+  const ours = jwt?.secret !== undefined && jwt.algorithms.includes('HS256')
+  if (!ours || jwt.audience !== undefined || jwt.issuer !== undefined) return null
+  return signToken(user, jwt.secret)
+}
+
+/** Where the command line finds this daemon's config. */
+function placeOf({ root, file }: Config): { folder: string; config: string | null } {
+  const found =
+    file === null || /^(livemessages\.config\.(ts|js|mjs|json)|package\.json)$/.test(path.basename(file))
+  return { folder: root, config: found ? null : path.relative(root, file) }
 }
