@@ -1,24 +1,38 @@
 import path from 'node:path'
-import { Command } from 'commander'
-import { loadRegistry } from '../registry/load.ts'
-import { type ConfigFlags, load, print, withConfig } from './options.ts'
+import type { Command } from 'commander'
+import { loadVersion } from './load-version.ts'
+import { type ConfigFlags, print, withConfig } from './options.ts'
 import { table } from './table.ts'
 
-export function actionsCommand(): Command {
-  return withConfig(new Command('actions'))
-    .description('show every action, sender and hook, and the file that each comes from')
-    .option('--json', 'as JSON')
-    .action(async (flags: ConfigFlags & { json?: boolean }) => {
-      const { json, ...rest } = flags
-      const { config, loader } = await load(rest)
-      const { modules } = await loadRegistry(config, loader)
+interface ActionsFlags extends ConfigFlags {
+  readonly json?: boolean
+}
+
+export function define(command: Command): void {
+  withConfig(command)
+    .option('--json', 'as JSON, with absolute paths')
+    .action(async ({ json, ...flags }: ActionsFlags) => {
+      const { modules } = (await loadVersion(flags)).registry
       if (json === true) return print(JSON.stringify(modules, null, 2))
-      const rows = modules.map((module) => [
-        module.subsystem,
-        module.key,
-        module.kind,
-        path.isAbsolute(module.path) ? path.relative(process.cwd(), module.path) : module.path,
+      const rows = modules.map(({ subsystem, key, kind, path: file }) => [
+        subsystem,
+        kind === 'action' ? `${subsystem}.${key}` : key,
+        kind,
+        shorten(file),
       ])
       print(table(['SUBSYSTEM', 'NAME', 'KIND', 'PATH'], rows))
     })
+    .addHelpText(
+      'after',
+      `
+Example:
+  livemessage actions --json | jq -r '.[] | select(.kind == "action") | .path'
+`,
+    )
+}
+
+/** As it is shortest to read: from here, where it lies below. */
+function shorten(file: string): string {
+  const relative = path.relative(process.cwd(), file)
+  return path.isAbsolute(file) && !relative.startsWith('..') ? relative : file
 }

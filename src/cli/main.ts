@@ -1,44 +1,120 @@
 import { Command, CommanderError } from 'commander'
 import { LivemessageError, messageOf } from '../errors.ts'
 import { VERSION } from '../version.ts'
-import { actionsCommand } from './actions.ts'
-import { checkCommand } from './check.ts'
-import { initCommand } from './init.ts'
-import { listenCommand } from './listen.ts'
-import { migrateCommand } from './migrate.ts'
-import { psqlCommand } from './psql.ts'
-import { publishCommand } from './publish.ts'
-import { startCommand } from './start.ts'
+
+interface Entry {
+  readonly name: string
+  readonly usage: string
+  readonly summary: string
+  /** Its arguments, options and action: loaded for those who ask for this command. */
+  readonly load: () => Promise<{ define(command: Command): unknown }>
+}
+
+const COMMANDS: readonly Entry[] = [
+  {
+    name: 'start',
+    usage: '[options] [interface:port]',
+    summary: 'start the daemon',
+    load: () => import('./start.ts'),
+  },
+  {
+    name: 'check',
+    usage: '[options]',
+    summary: 'check the config and every module that it names, without starting',
+    load: () => import('./check.ts'),
+  },
+  {
+    name: 'actions',
+    usage: '[options]',
+    summary: 'show every action, sender and hook, and the file that each comes from',
+    load: () => import('./actions.ts'),
+  },
+  {
+    name: 'init',
+    usage: '',
+    summary: 'write a config and one action to start from; nothing is overwritten',
+    load: () => import('./init.ts'),
+  },
+  {
+    name: 'publish',
+    usage: '[options] <channel> <json>',
+    summary: 'publish JSON to a channel: by HTTP, or by SQL or AMQP',
+    load: () => import('./publish.ts'),
+  },
+  {
+    name: 'listen',
+    usage: '[options] <channel…>',
+    summary: 'subscribe to channels and print what comes',
+    load: () => import('./listen.ts'),
+  },
+  {
+    name: 'migrate',
+    usage: '[options]',
+    summary: "install or update the daemon's and the subsystems' tables",
+    load: () => import('./migrate.ts'),
+  },
+  {
+    name: 'psql',
+    usage: '[options] [-- arguments…]',
+    summary: "open psql on the daemon's database, the embedded one included",
+    load: () => import('./psql.ts'),
+  },
+]
+
+const FOOT = `
+Examples:
+  livemessage init                                       write a config and an action to start from
+  livemessage start --dev                                start the daemon with its demo page
+  livemessage listen chat:general                        see what comes on a channel
+  livemessage publish chat:general '{"text":"hello"}'    publish by HTTP; --sql, --amqp: the other ways
+
+'livemessage help <command>' tells more about each.
+Exit codes: 0 well done, 1 unexpected, 2 wrong config or usage, 3 something that is needed can't be reached.
+`
 
 /**
  * The command `livemessage`. Exit codes: 0 well done; 1 unexpected; 2 a config or a usage that is wrong;
  * 3 a dependency that can't be reached.
  */
 export async function main(argv: readonly string[]): Promise<void> {
+  endWithReader()
   const program = new Command('livemessage')
     .description('A push daemon: what an application says in SQL, AMQP or HTTP reaches its browsers.')
     .version(VERSION)
     .option('--verbose', 'show the stack of an error')
-    .showHelpAfterError('(livemessage --help tells more)')
-    .exitOverride()
-    .configureHelp({ sortSubcommands: false })
-  for (const command of [
-    startCommand(),
-    checkCommand(),
-    actionsCommand(),
-    initCommand(),
-    publishCommand(),
-    listenCommand(),
-    migrateCommand(),
-    psqlCommand(),
-  ]) {
-    program.addCommand(command.exitOverride().showHelpAfterError('(livemessage --help tells more)'))
+    .addHelpText('after', FOOT)
+  prepare(program)
+  for (const { name, usage, summary, load } of COMMANDS) {
+    const command = prepare(program.command(name).description(summary))
+    if (argv.includes(name)) {
+      const { define } = await load()
+      define(command)
+      command.option('--verbose', 'show the stack of an error')
+    } else if (usage !== '') command.usage(usage)
   }
   try {
     await program.parseAsync([...argv])
   } catch (error) {
-    process.exitCode = report(error, program.opts<{ verbose?: boolean }>().verbose === true)
+    process.exitCode = report(error, argv.includes('--verbose'))
   }
+}
+
+function prepare(command: Command): Command {
+  return command
+    .exitOverride()
+    .showHelpAfterError('(livemessage --help tells more)')
+    .configureHelp({
+      helpWidth: Math.min(process.stdout.columns ?? 100, 100),
+      subcommandTerm: (sub) => `${sub.name()} ${sub.usage()}`.trimEnd(),
+    })
+}
+
+/** Whoever reads our output may leave, as `head` does: that ends the command, and is no error. */
+function endWithReader(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0)
+    throw error
+  })
 }
 
 /** Prints what went wrong; answers with the exit code. */
@@ -47,7 +123,14 @@ function report(error: unknown, verbose: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   const known = error instanceof LivemessageError
   const text = known ? `${error.code}: ${error.message}` : messageOf(error)
-  const stack = error instanceof Error && (verbose || !known) ? `\n${error.stack ?? ''}` : ''
-  process.stderr.write(`livemessage: ${text}${stack}\n`)
+  process.stderr.write(`livemessage: ${text}\n${verbose || !known ? stackOf(error) : ''}`)
   return known ? error.exitCode : 1
+}
+
+/** The frames of the error, and of what caused it. */
+function stackOf(error: unknown): string {
+  if (!(error instanceof Error)) return ''
+  const { stack = '', cause } = error
+  const frames = stack.slice(Math.max(0, stack.search(/^ +at /m)))
+  return `${frames}\n${cause === undefined ? '' : `  caused by: ${messageOf(cause)}\n${stackOf(cause)}`}`
 }

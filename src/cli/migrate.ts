@@ -1,37 +1,50 @@
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { openHome } from '../database/home.ts'
-import { CORE, migrate } from '../database/migrate.ts'
-import { LivemessageError } from '../errors.ts'
+import { CORE, migrate, type MigrateOutcome } from '../database/migrate.ts'
 import { createLogger } from '../ops/logger.ts'
-import { loadRegistry } from '../registry/load.ts'
-import { type ConfigFlags, load, print, withConfig } from './options.ts'
+import { loadVersion } from './load-version.ts'
+import { type ConfigFlags, print, usage, withConfig } from './options.ts'
 
-export function migrateCommand(): Command {
-  return withConfig(new Command('migrate'))
-    .description("install or update the schema `livemessage`, and the subsystems' own tables")
-    .option('--dry-run', 'print the SQL and change nothing')
-    .action(async ({ dryRun = false, ...flags }: ConfigFlags & { dryRun?: boolean }) => {
-      const { config, loader } = await load(flags)
-      const { migrations } = await loadRegistry(config, loader)
-      const home = await openHome(config.postgres, [], createLogger({ level: 'warn' }))
+interface MigrateFlags extends ConfigFlags {
+  readonly dryRun?: boolean
+}
+
+export function define(command: Command): void {
+  withConfig(command)
+    .option('--dry-run', 'print the SQL that would run, for psql, and change nothing')
+    .action(async ({ dryRun = false, ...flags }: MigrateFlags) => {
+      const { config, registry } = await loadVersion(flags)
+      const home = await openHome(config.postgres, null, createLogger({ level: 'silent' }))
       try {
-        if (home.url === null) {
-          throw new LivemessageError(
-            'USAGE',
-            'there is no database to migrate: the config says postgres: false',
-          )
-        }
-        const result = await migrate(home.url, { components: [CORE, ...migrations], dryRun })
-        print(dryRun ? (result.sql ?? '-- nothing to do') : describe(result))
+        if (home.url === null) throw usage('there is no database to migrate: the config says postgres: false')
+        const outcome = await migrate(home.url, { components: [CORE, ...registry.migrations], dryRun })
+        print(dryRun ? scriptOf(outcome) : reportOf(outcome))
+        for (const notice of outcome.notices) process.stderr.write(`notice: ${notice}\n`)
       } finally {
         await home.stop()
       }
     })
+    .addHelpText(
+      'after',
+      `
+All of it or nothing, and again without harm. Needs a role that may create schemas; the embedded server is
+brought up to date at each start as well.
+
+Examples:
+  livemessage migrate
+  livemessage migrate --dry-run > livemessages.sql
+`,
+    )
 }
 
-function describe(result: Awaited<ReturnType<typeof migrate>>): string {
-  if (result.applied.length === 0) return 'nothing to do: the schema is up to date'
-  return result.applied
+function reportOf({ applied, to }: MigrateOutcome): string {
+  const versions = Object.entries(to).map(([component, version]) => `${component} ${version}`)
+  if (applied.length === 0) return `up to date: ${versions.join(', ')}`
+  return applied
     .map(({ component, version, name }) => `applied ${component} ${version}: ${name}`)
     .join('\n')
+}
+
+function scriptOf({ applied, sql }: MigrateOutcome): string {
+  return applied.length === 0 ? '-- nothing to do: the schema is up to date' : (sql ?? '')
 }

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import type { Config } from '../config/config.ts'
-import { loadConfig, type Loaded } from '../config/load.ts'
+import { type Loaded, loadConfig, type LoadOptions } from '../config/load.ts'
 import type { Flags } from '../config/settings.ts'
-import { ConfigError } from '../errors.ts'
+import { ConfigError, LivemessageError } from '../errors.ts'
 
 /** What every command that reads the config takes. */
 export interface ConfigFlags {
@@ -19,15 +19,16 @@ export function withConfig(command: Command): Command {
     .option('--ini <file>', 'INI file with a [livemessages] section (default: livemessages.ini)')
 }
 
+/** Where the config of these flags is to be looked for. */
+export function whereOf({ config: file, ...flags }: ConfigFlags & Flags): LoadOptions {
+  return { cwd: process.cwd(), ...(file === undefined ? {} : { file }), flags, env: process.env }
+}
+
 /** @throws {ConfigError} */
-export function load(flags: ConfigFlags & Flags): Promise<Loaded> {
-  const { config: file, ...rest } = flags
-  return loadConfig({
-    cwd: process.cwd(),
-    ...(file === undefined ? {} : { file }),
-    flags: rest,
-    env: process.env,
-  })
+export function load({ config, ini }: ConfigFlags): Promise<Loaded> {
+  return loadConfig(
+    whereOf({ ...(config === undefined ? {} : { config }), ...(ini === undefined ? {} : { ini }) }),
+  )
 }
 
 /** The config where there is one; null where none was found and none was named. */
@@ -39,6 +40,10 @@ export async function loadIfThere(flags: ConfigFlags): Promise<Config | null> {
     if (missing && flags.config === undefined) return null
     throw error
   }
+}
+
+export function usage(message: string, cause?: unknown): LivemessageError {
+  return new LivemessageError('USAGE', message, cause === undefined ? {} : { cause })
 }
 
 export function print(line = ''): void {

@@ -1,49 +1,50 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { openHome } from '../database/home.ts'
-import { LivemessageError } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
-import { type ConfigFlags, load, withConfig } from './options.ts'
+import { type ConfigFlags, load, usage, withConfig } from './options.ts'
 
-export function psqlCommand(): Command {
-  return withConfig(new Command('psql'))
-    .description("open psql on the daemon's database, the embedded one included")
-    .argument('[arguments...]', 'further arguments for psql, after --')
+export function define(command: Command): void {
+  withConfig(command)
+    .argument('[arguments...]', "psql's own arguments, after --")
     .action(async (more: string[], flags: ConfigFlags) => {
       const { config } = await load(flags)
-      const home = await openHome(config.postgres, [], createLogger({ level: 'warn' }))
+      const home = await openHome(config.postgres, [], createLogger({ level: 'silent' }))
       try {
-        if (home.url === null) throw new LivemessageError('USAGE', 'the config says postgres: false')
+        if (home.url === null) throw usage('there is no database: the config says postgres: false')
         process.exitCode = await run(home.url, more)
       } finally {
         await home.stop()
       }
     })
+    .addHelpText(
+      'after',
+      `
+Examples:
+  livemessage psql
+  livemessage psql -- -c "select livemessage.publish('chat:general', '{\\"text\\":\\"hello\\"}')"
+`,
+    )
 }
 
-async function run(url: string, more: readonly string[]): Promise<number> {
-  // By the environment: the command line, password and all, is for everyone to see.
-  const { username, password, hostname, port, pathname } = new URL(url)
-  const env = {
-    ...process.env,
-    PGUSER: decodeURIComponent(username),
-    PGPASSWORD: decodeURIComponent(password),
-    PGHOST: hostname,
-    PGPORT: port || '5432',
-    PGDATABASE: decodeURIComponent(pathname.slice(1)),
-  }
-  const child = spawn('psql', more, { stdio: 'inherit', env })
+async function run(address: string, more: readonly string[]): Promise<number> {
+  // The password goes by the environment: command lines are for everyone to see.
+  const url = new URL(address)
+  const password = url.searchParams.get('password') ?? decodeURIComponent(url.password)
+  url.password = ''
+  url.searchParams.delete('password')
+  const env = { ...process.env, ...(password === '' ? {} : { PGPASSWORD: password }) }
+  const child = spawn('psql', ['--dbname', url.href, ...more], { stdio: 'inherit', env })
   // Ctrl-C is psql's to handle.
-  process.on('SIGINT', () => undefined)
+  const ignore = (): void => undefined
+  process.on('SIGINT', ignore)
   try {
     const [code] = (await once(child, 'exit')) as [number | null]
     return code ?? 1
   } catch (error) {
-    throw new LivemessageError(
-      'USAGE',
-      'psql is not installed: install the PostgreSQL client (on Debian: postgresql-client)',
-      { cause: error },
-    )
+    throw usage('psql is not installed: install the PostgreSQL client (on Debian: postgresql-client)', error)
+  } finally {
+    process.off('SIGINT', ignore)
   }
 }

@@ -10,8 +10,8 @@ import { LOAD_DEADLINE_MS, createModuleLoader } from './modules.ts'
 import type { ModuleLoader, ModuleLoaderOptions } from './modules.ts'
 import { didYouMean, nearest } from './near.ts'
 import { describeThrown } from './place.ts'
-import { resolveConfig } from './resolve.ts'
-import type { Resolved } from './resolve.ts'
+import { examine } from './resolve.ts'
+import type { Examined, Resolved } from './resolve.ts'
 import type { Flags } from './settings.ts'
 import { isRecord, isText } from './values.ts'
 
@@ -38,19 +38,29 @@ const INI = 'livemessages.ini'
  * Finds, loads and resolves the configuration. Each call loads the config's whole import graph anew.
  * @throws {ConfigError} CONFIG_NOT_FOUND, CONFIG_UNREADABLE, CONFIG_INVALID, INI_UNREADABLE, USAGE
  */
-export async function loadConfig({
+export async function loadConfig(options: LoadOptions): Promise<Loaded> {
+  const { problems, ...loaded } = await examineConfig(options)
+  if (problems.length > 0) throw new ConfigError(problems, loaded.config.file)
+  return loaded
+}
+
+/**
+ * Finds and loads the configuration, and resolves what can be resolved: `problems` is what `loadConfig` throws.
+ * @throws {ConfigError} where there is nothing to look at: CONFIG_NOT_FOUND, CONFIG_UNREADABLE, INI_UNREADABLE
+ */
+export async function examineConfig({
   cwd,
   file: asked,
   flags = {},
   env = {},
   loader: options,
-}: LoadOptions): Promise<Loaded> {
+}: LoadOptions): Promise<Loaded & Examined> {
   const file = asked === undefined ? await search(cwd) : explicit(cwd, asked)
   const root = path.dirname(file)
   const loader = createModuleLoader({ ...options, root })
   const config = await read(file, loader, options?.deadlineMs ?? LOAD_DEADLINE_MS)
   const ini = await findIni(config, flags.ini === undefined ? null : path.resolve(cwd, flags.ini), root)
-  return { ...resolveConfig({ flags, env, config, ini }, { root, file }), loader }
+  return { ...examine({ flags, env, config, ini }, { root, file }), loader }
 }
 
 /** The nearest config file, in the folder or one above it. */

@@ -33,14 +33,29 @@ export interface Resolved {
   readonly warnings: readonly string[]
 }
 
+/** A config with what is wrong with it: where there are problems, what was refused has its default. */
+export interface Examined extends Resolved {
+  readonly problems: readonly Problem[]
+}
+
 /**
  * Makes a `Config` of all layers.
  * @throws {ConfigError} with every problem there is
  */
 export function resolveConfig(
-  { flags = {}, env = {}, config: input, ini = null }: Layers,
+  layers: Layers,
   place: { readonly root: string; readonly file: string | null },
 ): Resolved {
+  const { config, warnings, problems } = examine(layers, place)
+  if (problems.length > 0) throw new ConfigError(problems, place.file)
+  return { config, warnings }
+}
+
+/** Makes a `Config` of all layers, as far as they go: for those who want to know all that is wrong at once. */
+export function examine(
+  { flags = {}, env = {}, config: input, ini = null }: Layers,
+  place: { readonly root: string; readonly file: string | null },
+): Examined {
   const fromFlags = settingsOfFlags(flags)
   const fromEnv = settingsOfEnv(env)
   const fromIni = ini === null ? null : settingsOfIni(ini.section, ini.file)
@@ -61,8 +76,7 @@ export function resolveConfig(
   problems.push(...laterProblems(parsed))
   const production = env['NODE_ENV'] === 'production'
   const config = assemble(parsed, { ...place, production }, report)
-  if (problems.length > 0) throw new ConfigError(problems, place.file)
-  return { config, warnings }
+  return { config, warnings, problems }
 }
 
 type Issues = NonNullable<ReturnType<typeof configSchema.safeParse>['error']>['issues']

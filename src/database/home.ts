@@ -3,8 +3,8 @@ import { messageOf } from '../errors.ts'
 import type { Part } from '../ops/health.ts'
 import type { Log } from '../ops/log.ts'
 import type { EmbeddedServer } from './embedded.ts'
-import { CORE, type Migrations, migrate } from './migrate.ts'
-import { createDatabase, type DatabasePool, noDatabase } from './pool.ts'
+import type { Migrations } from './migrate.ts'
+import type { DatabasePool } from './pool.ts'
 
 /** The database that the daemon calls its own, wherever it runs. */
 export interface Home {
@@ -18,23 +18,31 @@ export interface Home {
   part(): Part | null
   /** Looks whether it can be reached, for `part`. */
   check(): Promise<void>
+  /**
+   * Brings the tables of an embedded server up to date; those of any other one are for `livemessage migrate`.
+   * @throws {LivemessageError} DATABASE_UNREACHABLE, DATABASE_FAILED
+   */
+  install(migrations: readonly Migrations[]): Promise<void>
   stop(): Promise<void>
 }
 
 /**
- * Opens the database of the config. An embedded server is started, its schema installed; of any other one is
- * found out whether it can be reached, and the daemon goes on without it until it can.
+ * Opens the database of the config. An embedded server is started; of any other one is found out whether it can be
+ * reached, and the daemon goes on without it until it can.
+ * @param migrations what an embedded server is brought up to date with, the daemon's own tables included; null: nothing
  * @throws {LivemessageError} DATABASE_… where the embedded server can't be had
  */
 export async function openHome(
   postgres: PostgresConfig | EmbeddedConfig | null,
-  migrations: readonly Migrations[],
+  migrations: readonly Migrations[] | null,
   log: Log,
 ): Promise<Home> {
+  // Each is loaded only where it is needed: a daemon without a database needs no driver.
+  const { createDatabase, noDatabase } = await import('./pool.ts')
   if (postgres === null) {
     const nothing = (): Promise<void> => Promise.resolve()
     const none = { url: null, listenUrl: null, embedded: false }
-    return { ...none, pool: noDatabase(), part: () => null, check: nothing, stop: nothing }
+    return { ...none, pool: noDatabase(), part: () => null, check: nothing, install: nothing, stop: nothing }
   }
   const server = isEmbedded(postgres) ? await startServer(postgres, migrations, log) : null
   const url = server?.url ?? (postgres as PostgresConfig).url
@@ -60,6 +68,9 @@ export async function openHome(
         reason = messageOf(error)
       }
     },
+    install: async (components) => {
+      if (server !== null) await install(server.url, components)
+    },
     async stop() {
       await pool.stop()
       await server?.stop()
@@ -69,17 +80,21 @@ export async function openHome(
 
 async function startServer(
   config: EmbeddedConfig,
-  migrations: readonly Migrations[],
+  migrations: readonly Migrations[] | null,
   log: Log,
 ): Promise<EmbeddedServer> {
-  // Loaded only where it is needed: most daemons in production have a database of their own.
   const { startEmbedded } = await import('./embedded.ts')
   const server = await startEmbedded(config, log)
   try {
-    await migrate(server.url, { components: [CORE, ...migrations] })
+    if (migrations !== null) await install(server.url, migrations)
   } catch (error) {
     await server.stop()
     throw error
   }
   return server
+}
+
+async function install(url: string, migrations: readonly Migrations[]): Promise<void> {
+  const { CORE, migrate } = await import('./migrate.ts')
+  await migrate(url, { components: [CORE, ...migrations] })
 }

@@ -81,9 +81,7 @@ export interface ListenerOptions {
   readonly compression: boolean
 }
 
-export type Address =
-  | { readonly host: string; readonly port: number }
-  | { readonly socket: string }
+export type Address = { readonly host: string; readonly port: number } | { readonly socket: string }
 
 /** The HTTP and WebSocket engine under the transports. */
 export interface Listener<State> {

@@ -94,7 +94,8 @@ export class NodeListener<State> implements Listener<State> {
     // A client may vanish between its request and our answer.
     stream.on('error', () => stream.destroy())
     const request = new NodeRequest(req)
-    if (request.path !== this.#options.websocketPath) return refuse(stream, 404, '{"error":{"code":"not_found"}}')
+    if (request.path !== this.#options.websocketPath)
+      return refuse(stream, 404, '{"error":{"code":"not_found"}}')
     const verdict = handlers.onUpgrade(request)
     if (!verdict.accept) return refuse(stream, verdict.status, verdict.body)
     this.#engine.handleUpgrade(req, stream, head, (native) => {

@@ -315,7 +315,8 @@ function addressText(bytes: ArrayBuffer): string {
   if (view.length !== 16) return ''
   if (isMappedV4(view)) return `${view[12]}.${view[13]}.${view[14]}.${view[15]}`
   const groups: string[] = []
-  for (let index = 0; index < 16; index += 2) groups.push(((view[index]! << 8) | view[index + 1]!).toString(16))
+  for (let index = 0; index < 16; index += 2)
+    groups.push(((view[index]! << 8) | view[index + 1]!).toString(16))
   // The shortest spelling, so that ::1 compares as such.
   const text = new URL(`http://[${groups.join(':')}]`).hostname
   return text.slice(1, -1)

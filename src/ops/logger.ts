@@ -17,5 +17,7 @@ export function createLogger({ level, destination }: LoggerOptions): Log {
     redact: { paths: ['token', 'password', 'secret', '*.token', '*.password', '*.secret'], remove: true },
   }
   // Synchronous: the last lines before an exit are those that matter.
-  return destination === undefined ? pino(options, pino.destination({ sync: true })) : pino(options, destination)
+  return destination === undefined
+    ? pino(options, pino.destination({ sync: true }))
+    : pino(options, destination)
 }

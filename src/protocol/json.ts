@@ -9,8 +9,8 @@ export interface Json {
 
 /** Reads JSON bytes. Null when they are not UTF-8 or not JSON. */
 export function readJson(bytes: Buffer): Json | null {
-  if (isAscii(bytes)) return parseJson(bytes.toString("latin1"))
-  return isUtf8(bytes) ? parseJson(bytes.toString("utf8")) : null
+  if (isAscii(bytes)) return parseJson(bytes.toString('latin1'))
+  return isUtf8(bytes) ? parseJson(bytes.toString('utf8')) : null
 }
 
 /** Reads JSON text. Null when it is none. */

@@ -9,9 +9,9 @@ import type { Live } from '../rules.ts'
 import { JSON_HEADERS, type Route } from './http.ts'
 import { staticRoutes } from './static.ts'
 
-/** Where the pages lie, seen from here: src/transports, or dist/src/transports. */
+/** Where the page's files lie, seen from src/transports, or from dist/src/transports. */
 const FOLDER = new URL(
-  import.meta.url.includes('/dist/') ? '../../../client/demo/' : '../../client/demo/',
+  import.meta.url.endsWith('.ts') ? '../../client/demo/' : '../../../client/demo/',
   import.meta.url,
 )
 

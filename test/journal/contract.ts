@@ -26,26 +26,30 @@ export function journalContract(t: Test, name: string, make: MakeJournal): void 
     t.teardown(() => journal.stop())
     const append = async (channel: string, ...values: unknown[]) => {
       const appended: Entry[] = []
-      for (const value of values) appended.push(await journal.append({ channel, json: JSON.stringify(value) }))
+      for (const value of values)
+        appended.push(await journal.append({ channel, json: JSON.stringify(value) }))
       return appended
     }
     return { journal, advance, entries, append }
   }
 
-  t.test(`${name}: positions increase strictly, over all channels, and onEntry sees them in that order`, async (t) => {
-    const { journal, entries, append } = await started(t)
-    await append('chat:a', 1, 2)
-    await append('chat:b', 3)
-    await append('chat:a', 4)
-    t.same(
-      entries.map(({ channel }) => channel),
-      ['chat:a', 'chat:a', 'chat:b', 'chat:a'],
-    )
-    for (const [index, entry] of entries.entries()) {
-      if (index > 0) t.ok(entry.position > entries[index - 1]!.position)
-    }
-    t.equal(journal.head, entries.at(-1)!.position)
-  })
+  t.test(
+    `${name}: positions increase strictly, over all channels, and onEntry sees them in that order`,
+    async (t) => {
+      const { journal, entries, append } = await started(t)
+      await append('chat:a', 1, 2)
+      await append('chat:b', 3)
+      await append('chat:a', 4)
+      t.same(
+        entries.map(({ channel }) => channel),
+        ['chat:a', 'chat:a', 'chat:b', 'chat:a'],
+      )
+      for (const [index, entry] of entries.entries()) {
+        if (index > 0) t.ok(entry.position > entries[index - 1]!.position)
+      }
+      t.equal(journal.head, entries.at(-1)!.position)
+    },
+  )
 
   t.test(`${name}: an entry is the message that clients get, with its cursor for an id`, async (t) => {
     const { journal, append } = await started(t)
@@ -99,7 +103,10 @@ export function journalContract(t: Test, name: string, make: MakeJournal): void 
       position = page.upTo
       if (!page.more) break
     }
-    t.same(seen, Array.from({ length: 25 }, (_value, index) => index))
+    t.same(
+      seen,
+      Array.from({ length: 25 }, (_value, index) => index),
+    )
     t.equal(position, journal.head)
   })
 
@@ -135,7 +142,11 @@ export function journalContract(t: Test, name: string, make: MakeJournal): void 
     await advance(600)
     t.same((await journal.last(['brief:a'], 10)).entries, [])
     t.same((await journal.since(['brief:a'], second!.position - 1, 10)).lost, ['brief:a'])
-    t.same((await journal.since(['brief:a'], second!.position, 10)).lost, [], 'who saw the last one missed nothing')
+    t.same(
+      (await journal.since(['brief:a'], second!.position, 10)).lost,
+      [],
+      'who saw the last one missed nothing',
+    )
   })
 
   t.test(`${name}: one lost channel does not keep the others from recovering`, async (t) => {

@@ -132,7 +132,10 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     t.equal(listener.subscribers('a'), 2)
     for (let index = 0; index < 100; index++) listener.publish(index % 2 === 0 ? 'a' : 'b', String(index))
     await until(() => one.frames.length === 100 && two.frames.length === 50)
-    t.same(one.frames, Array.from({ length: 100 }, (_value, index) => String(index)))
+    t.same(
+      one.frames,
+      Array.from({ length: 100 }, (_value, index) => String(index)),
+    )
     sockets[1]!.leave('a')
     listener.publish('a', 'later')
     await until(() => one.frames.length === 101)
@@ -155,18 +158,21 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     t.same(two.frames, ['backlog', 'after'])
   })
 
-  t.test(`${name}: what was published before leaving still comes, and before what is sent next`, async (t) => {
-    const { client, sockets, listener } = await running(t)
-    const { frames } = await client()
-    await until(() => sockets.length === 1)
-    sockets[0]!.join('a')
-    listener.publish('a', '1')
-    sockets[0]!.leave('a')
-    listener.publish('a', 'not for it')
-    sockets[0]!.send('2')
-    await until(() => frames.length === 2)
-    t.same(frames, ['1', '2'])
-  })
+  t.test(
+    `${name}: what was published before leaving still comes, and before what is sent next`,
+    async (t) => {
+      const { client, sockets, listener } = await running(t)
+      const { frames } = await client()
+      await until(() => sockets.length === 1)
+      sockets[0]!.join('a')
+      listener.publish('a', '1')
+      sockets[0]!.leave('a')
+      listener.publish('a', 'not for it')
+      sockets[0]!.send('2')
+      await until(() => frames.length === 2)
+      t.same(frames, ['1', '2'])
+    },
+  )
 
   t.test(`${name}: publishToOthers leaves its own socket out`, async (t) => {
     const { client, sockets } = await running(t)
@@ -222,22 +228,25 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     t.same(closes, [1000])
   })
 
-  t.test(`${name}: a client that reads nothing: bytes wait, then frames are dropped and it is told`, async (t) => {
-    const { client, sockets, dropped, listener } = await running(t)
-    const { socket } = await client()
-    await until(() => sockets.length === 1)
-    socket.pause()
-    sockets[0]!.join('a')
-    const chunk = 'x'.repeat(64 * 1024)
-    await until(() => {
-      for (let index = 0; index < 16; index++) listener.publish('a', chunk)
-      return dropped.length > 0
-    })
-    t.equal(dropped[0], sockets[0])
-    t.ok(sockets[0]!.bufferedBytes > OPTIONS.hardBufferBytes)
-    t.ok(sockets[0]!.bufferedBytes < 3 * OPTIONS.hardBufferBytes)
-    sockets[0]!.terminate()
-  })
+  t.test(
+    `${name}: a client that reads nothing: bytes wait, then frames are dropped and it is told`,
+    async (t) => {
+      const { client, sockets, dropped, listener } = await running(t)
+      const { socket } = await client()
+      await until(() => sockets.length === 1)
+      socket.pause()
+      sockets[0]!.join('a')
+      const chunk = 'x'.repeat(64 * 1024)
+      await until(() => {
+        for (let index = 0; index < 16; index++) listener.publish('a', chunk)
+        return dropped.length > 0
+      })
+      t.equal(dropped[0], sockets[0])
+      t.ok(sockets[0]!.bufferedBytes > OPTIONS.hardBufferBytes)
+      t.ok(sockets[0]!.bufferedBytes < 3 * OPTIONS.hardBufferBytes)
+      sockets[0]!.terminate()
+    },
+  )
 
   t.test(`${name}: a refused upgrade is answered by HTTP`, async (t) => {
     const { port, sockets } = await running(t, {
