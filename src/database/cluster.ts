@@ -28,6 +28,10 @@ export async function passwordOf(directory: string): Promise<{ password: string;
   return { password, fresh: true }
 }
 
+export async function forgetPassword(directory: string): Promise<void> {
+  await rm(path.join(directory, 'password'), { force: true })
+}
+
 /** Makes the data folder unless there is one, and refuses one that these binaries can't serve. */
 export async function prepareCluster(
   place: Place,

@@ -7,7 +7,15 @@ import { LivemessageError, messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import { findBinaries, prepareBinaries } from './binaries.ts'
 import type { Binaries } from './binaries.ts'
-import { inability, lastLines, NAME, passwordOf, prepareCluster, removeLeftovers } from './cluster.ts'
+import {
+  forgetPassword,
+  inability,
+  lastLines,
+  NAME,
+  passwordOf,
+  prepareCluster,
+  removeLeftovers,
+} from './cluster.ts'
 import { hold, launch } from './keeper.ts'
 import type { Hold } from './keeper.ts'
 import { findPlace } from './place.ts'
@@ -70,20 +78,16 @@ export async function startEmbedded(
   const secret = await passwordOf(place.directory)
 
   const start: Start = { place, found, secret, log, options, deadline }
-  for (;;) {
-    const running = await findPostmaster(place.home)
-    const server = running === null ? await startServer(start) : await attach(start, running.pid)
-    if (server !== null) {
-      const ms = Math.round(performance.now() - began)
-      log.info(
-        { directory: server.directory, port: server.port, adopted: server.adopted, ms },
-        'embedded PostgreSQL ready',
-      )
-      return server
-    }
-    if (performance.now() > deadline)
-      throw failed(`${place.home}: no server came up in time; see ${logFile(place)}`)
-    await delay(10)
+  try {
+    const server = await startOrAttach(start)
+    const { directory, port, adopted } = server
+    const ms = Math.round(performance.now() - began)
+    log.info({ directory, port, adopted, ms }, 'embedded PostgreSQL ready')
+    return server
+  } catch (error) {
+    // No server knows it: the next start must not take it for the right one.
+    if (secret.fresh) await forgetPassword(place.directory)
+    throw error
   }
 }
 
@@ -94,6 +98,19 @@ interface Start {
   readonly log: Log
   readonly options: EmbeddedOptions
   readonly deadline: number
+}
+
+async function startOrAttach(start: Start): Promise<EmbeddedServer> {
+  const { home } = start.place
+  for (;;) {
+    const running = await findPostmaster(home)
+    const server = running === null ? await startServer(start) : await attach(start, running.pid)
+    if (server !== null) return server
+    if (performance.now() > start.deadline) {
+      throw failed(`${home}: no server came up in time; see ${logFile(start.place)}`)
+    }
+    await delay(10)
+  }
 }
 
 /** Null: something stood in the way that passes; look again. */

@@ -129,7 +129,9 @@ class Build {
   }
 
   #addSender(place: string, subsystem: string, value: unknown, path: string): void {
-    const parts = readSender(value, subsystem)
+    const { broker, channels } = this.#config
+    const queueOf = (name: string): string => `${broker?.exchange ?? 'livemessages'}.${name}`
+    const parts = readSender(value, queueOf(subsystem))
     if (isWrong(parts)) return this.#wrongShape(place, path, parts)
     const { postgres } = this.#config
     const wrong: string[] = []
@@ -138,9 +140,12 @@ class Build {
         `notify: '${postgres.channel}' carries publications already (postgres.channel): choose another name`,
       )
     }
-    const rival = [...this.#senders.values()].find(({ queue }) => queue === parts.queue)
-    if (rival)
-      wrong.push(`queue: '${parts.queue}' is the queue of ${rival.subsystem} too, each would get half of it`)
+    const rival =
+      [...this.#senders.values()].find(({ queue }) => queue === parts.queue)?.subsystem ??
+      [...channels.keys()].find((other) => other !== subsystem && queueOf(other) === parts.queue)
+    if (rival !== undefined) {
+      wrong.push(`queue: '${parts.queue}' is the queue of ${rival} too, each would get half of it`)
+    }
     if (wrong.length > 0) return this.#wrongShape(place, path, wrong)
     this.#addMigrations(place, path, value)
     this.#senders.set(subsystem, { subsystem, path, ...parts })

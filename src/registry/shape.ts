@@ -51,10 +51,10 @@ export function readAction(value: unknown): ActionParts | readonly string[] {
 }
 
 /** A sender's parts, or all that is wrong with it. */
-export function readSender(value: unknown, subsystem: string): SenderParts | readonly string[] {
+export function readSender(value: unknown, ownQueue: string): SenderParts | readonly string[] {
   if (!isRecord(value)) return [`expected defineSender({ route }), got ${nameOf(value)}`]
   if (kindOf(value) === 'action') return ['expected a sender, got an action (defineAction)']
-  const { notify = [], queue = `livemessages.${subsystem}`, route, format } = value
+  const { notify = [], queue = ownQueue, route, format } = value
   const wrong = misspelled(value, ['notify', 'queue', 'route', 'format', 'migrations'])
   const names: readonly unknown[] = Array.isArray(notify) ? notify : [notify]
   if (!names.every(isNotifyName)) {

@@ -30,13 +30,13 @@ export function createSources(options: SourcesOptions): Sources {
   const amqp: AmqpSource[] =
     broker === null
       ? []
-      : [createAmqpSource({ ...broker, queues: queuesOf(registry, options.subsystems), log })]
+      : [createAmqpSource({ ...broker, queues: queuesOf(broker, registry, options.subsystems), log })]
   return {
     all: [...databases, ...amqp],
     async apply(next, subsystems) {
       const changes = [
         ...databases.map((source) => source.setNotify(next.notify)),
-        ...amqp.map((source) => source.setQueues(queuesOf(next, subsystems))),
+        ...amqp.map((source) => source.setQueues(broker === null ? [] : queuesOf(broker, next, subsystems))),
       ]
       await Promise.all(changes)
     },
@@ -61,10 +61,10 @@ function postgresSources(url: string, { postgres, registry, log }: SourcesOption
   ]
 }
 
-function queuesOf(registry: Registry, subsystems: Iterable<string>): QueueSpec[] {
+function queuesOf({ exchange }: BrokerConfig, registry: Registry, subsystems: Iterable<string>): QueueSpec[] {
   return [...subsystems].map((subsystem) => ({
     subsystem,
-    queue: registry.senders.get(subsystem)?.queue ?? `livemessages.${subsystem}`,
+    queue: registry.senders.get(subsystem)?.queue ?? `${exchange}.${subsystem}`,
   }))
 }
 

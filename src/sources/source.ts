@@ -33,7 +33,10 @@ export interface SourceHandlers {
    * may work later. A source that can't wait (NOTIFY) still keeps the order: it hands over one at a time.
    */
   onNotification(notification: Notification): MaybePromise<void>
-  /** After every reconnect: notifications may be missing. */
+  /**
+   * Notifications may be missing: after every reconnect where the server keeps nothing meanwhile (NOTIFY), and
+   * when what kept them is gone (a deleted queue).
+   */
   onGap(): void
   /** Every change of `state`. `reason` says why it is down. */
   onState(state: SourceState, reason?: string): void

@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import t from 'tap'
 import { startEmbedded } from '../../src/database/embedded.ts'
-import { ask, daemon, filled, folder, gone, mode, start } from '../support/embedded.ts'
+import { ask, daemon, filled, folder, mode, start } from '../support/embedded.ts'
 import { silent } from '../support/postgres.ts'
 
 await t.test(
@@ -92,6 +92,11 @@ await t.test('a server that lets nobody in is named', async (t) => {
     message: new RegExp(`process ${first.pid}.*password authentication failed.*kill ${first.pid}`, 's'),
   })
   t.equal(await ask(first.url, 'SELECT 1'), 1, 'it goes on for those who use it')
+  await rm(`${directory}/password`)
+  await t.rejects(startEmbedded({ directory }, silent()), { code: 'DATABASE_BUSY' })
+  await first.stop()
+  const second = await start(t, directory)
+  t.equal(await ask(second.url, 'SELECT 1'), 1, 'a password that no server knew was not kept')
 })
 
 await t.test('what the server or initdb says last is in the error', async (t) => {

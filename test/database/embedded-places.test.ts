@@ -5,7 +5,7 @@ import t from 'tap'
 import { findBinaries, prepareBinaries } from '../../src/database/binaries.ts'
 import type { Binaries } from '../../src/database/binaries.ts'
 import { startEmbedded } from '../../src/database/embedded.ts'
-import { ask, daemon, folder, mode, NOBODY, root, start } from '../support/embedded.ts'
+import { ask, daemon, folder, NOBODY, root, start } from '../support/embedded.ts'
 import { silent } from '../support/postgres.ts'
 
 await t.test('links and execute bits that npm left out are made, in the package or in a copy', async (t) => {

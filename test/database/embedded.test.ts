@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { isAlive } from '../../src/database/process.ts'
