@@ -26,7 +26,7 @@ export type {
   SubscribeRequest,
   User,
 } from './registry/define.ts'
-export type { Migration, Migrations } from './database/migrate.ts'
+export type { Migration, Migrations } from './database/migration.ts'
 export type { Notification } from './sources/source.ts'
 export { ClientError, type ErrorCode } from './protocol/codes.ts'
 export { userChannel } from './protocol/names.ts'

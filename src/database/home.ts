@@ -3,7 +3,8 @@ import { messageOf } from '../errors.ts'
 import type { Part } from '../ops/health.ts'
 import type { Log } from '../ops/log.ts'
 import type { EmbeddedServer } from './embedded.ts'
-import type { Migrations } from './migrate.ts'
+import type { Migrations } from './migration.ts'
+import { noDatabase } from './none.ts'
 import type { DatabasePool } from './pool.ts'
 
 /** The database that the daemon calls its own, wherever it runs. */
@@ -37,13 +38,13 @@ export async function openHome(
   migrations: readonly Migrations[] | null,
   log: Log,
 ): Promise<Home> {
-  // Each is loaded only where it is needed: a daemon without a database needs no driver.
-  const { createDatabase, noDatabase } = await import('./pool.ts')
   if (postgres === null) {
     const nothing = (): Promise<void> => Promise.resolve()
     const none = { url: null, listenUrl: null, embedded: false }
     return { ...none, pool: noDatabase(), part: () => null, check: nothing, install: nothing, stop: nothing }
   }
+  // Loaded where it is needed: without a database there need be no driver.
+  const { createDatabase } = await import('./pool.ts')
   const server = isEmbedded(postgres) ? await startServer(postgres, migrations, log) : null
   const url = server?.url ?? (postgres as PostgresConfig).url
   const { minConnections, maxConnections, cleanupTimeoutMs } = postgres

@@ -29,7 +29,7 @@ exec 5<&0 </dev/null
   rm -f "$fifo"
   while read -r line <&3; do :; done # who opened it just before
   [ -p "$fifo" ] && exit
-  read -r first <data/postmaster.pid && [ "$first" = "$pid" ] && true
+  read -r first <data/postmaster.pid && [ "$first" = "$pid" ] && kill -INT "$pid"
 ) >/dev/null 2>&1 & )
 # Node closes the input of a child that ends, which the keeper would take for the daemon's end.
 [ $# = 0 ] && { read -r line <&5; exit; }

@@ -2,21 +2,8 @@ import { Client } from 'pg'
 import type { ClientBase } from 'pg'
 import { LivemessageError, messageOf } from '../errors.ts'
 import { isConnectionFailure, placeOf } from './failures.ts'
+import type { Migration, Migrations } from './migration.ts'
 import { publish } from './migrations/0001-publish.ts'
-
-/** One step of a schema. Its SQL may hold several statements; it runs once, in a transaction. */
-export interface Migration {
-  /** From 1, without gaps. */
-  readonly version: number
-  readonly name: string
-  readonly sql: string
-}
-
-/** The schema of one part of the daemon, or of a subsystem. */
-export interface Migrations {
-  readonly component: string
-  readonly migrations: readonly Migration[]
-}
 
 export interface MigrateOptions {
   /** In this order; the daemon's own come first where they are not named. @default [CORE] */

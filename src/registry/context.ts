@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Log } from '../ops/log.ts'
 import type {
   ActionContext,
@@ -26,7 +27,8 @@ export class Run implements ActionContext, HookContext {
   readonly connection: Connection | null
   readonly #services: Services
   #abort: AbortController | null = null
-  #reason: unknown = null
+  #reason: Error | null = null
+  #onStop: (() => void) | null = null
 
   constructor(services: Services, subsystem: string, action: string, connection: Connection | null) {
     this.#services = services
@@ -57,11 +59,19 @@ export class Run implements ActionContext, HookContext {
   }
 
   get signal(): AbortSignal {
-    if (this.#abort === null) {
-      this.#abort = new AbortController()
-      if (this.#reason !== null) this.#abort.abort(this.#reason)
+    if (this.#abort !== null) return this.#abort.signal
+    this.#abort = new AbortController()
+    const { signal } = this.#services
+    if (this.#reason !== null) this.#abort.abort(this.#reason)
+    else if (signal.aborted) this.#abort.abort(signal.reason)
+    else {
+      // Not AbortSignal.any: each would leave a reference at the daemon's signal for as long as that lives.
+      setMaxListeners(0, signal)
+      const abort = this.#abort
+      this.#onStop = () => abort.abort(signal.reason)
+      signal.addEventListener('abort', this.#onStop)
     }
-    return AbortSignal.any([this.#abort.signal, this.#services.signal])
+    return this.#abort.signal
   }
 
   // Not a method: modules take it out of the context, as in `handle(input, { publish })`.
@@ -71,9 +81,22 @@ export class Run implements ActionContext, HookContext {
     options?: PublishOptions,
   ): Promise<{ id: string | null }> => this.#services.publish(channel, data, options)
 
+  /** The deadline has passed. */
   abort(reason: Error): void {
     this.#reason = reason
+    this.end()
     this.#abort?.abort(reason)
+  }
+
+  /** The run is over: the daemon's stop is no concern of its signal any more. */
+  end(): void {
+    if (this.#onStop !== null) this.#services.signal.removeEventListener('abort', this.#onStop)
+    this.#onStop = null
+  }
+
+  /** Between the steps of a run: what has timed out goes no further. */
+  throwIfAborted(): void {
+    if (this.#reason !== null) throw this.#reason
   }
 }
 

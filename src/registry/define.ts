@@ -1,6 +1,6 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Log } from '../ops/log.ts'
-import type { Migrations } from '../database/migrate.ts'
+import type { Migrations } from '../database/migration.ts'
 import type { MaybePromise, Notification } from '../sources/source.ts'
 
 /** Whoever is behind a connection. */

@@ -5,7 +5,7 @@ import { writeJson } from '../protocol/json.ts'
 import { messageOf } from '../errors.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { Run, type Services } from './context.ts'
-import { withDeadline } from './deadline.ts'
+import { pending, withDeadline } from './deadline.ts'
 import type { Connection } from './define.ts'
 import type { LoadedAction, Registry } from './registry.ts'
 
@@ -36,23 +36,33 @@ export function dispatch(call: Call, rules: DispatchRules, services: Services): 
   const run = new Run(services, action.subsystem, action.name, call.connection)
   const deadlineMs = action.timeoutMs ?? rules.limits.callMs
   const hook = rules.registry.hooks.call
-  let result: MaybePromise<unknown>
+  let result: unknown
+  let work: Promise<unknown> | null
   try {
     if (hook === null && action.input === null) result = action.handle(call.data, run)
     else result = prepareAndHandle(call, action, rules, run)
+    work = pending(result)
   } catch (error) {
+    run.end()
     throw toldToClient(error, action, services)
   }
-  if (!(result instanceof Promise)) return write(result, action, services)
-  return withDeadline(result, deadlineMs, call.name, {
+  if (work === null) {
+    run.end()
+    return write(result, action, services)
+  }
+  return withDeadline(work, deadlineMs, call.name, {
     onTimeout: (error) => {
       run.abort(error)
       services.log.warn({ subsystem: action.subsystem, action: action.name, deadlineMs }, 'action timed out')
     },
     onLate: (error) => reportLate(error, action, services),
   }).then(
-    (value) => write(value, action, services),
+    (value) => {
+      run.end()
+      return write(value, action, services)
+    },
     (error: unknown) => {
+      run.end()
       throw toldToClient(error, action, services)
     },
   )
@@ -66,14 +76,26 @@ function prepareAndHandle(
 ): MaybePromise<unknown> {
   const hook = rules.registry.hooks.call
   const asked = hook?.({ subsystem: action.subsystem, action: action.name, data: call.data }, run)
-  if (asked instanceof Promise) return asked.then(() => validateAndHandle(call.data, action, run))
+  const allowed = pending(asked)
+  if (allowed !== null) return allowed.then(() => validateAndHandle(call.data, action, run))
   return validateAndHandle(call.data, action, run)
 }
 
 function validateAndHandle(data: unknown, action: LoadedAction, run: Run): MaybePromise<unknown> {
+  run.throwIfAborted()
   if (action.input === null) return action.handle(data, run)
   const verdict = action.input['~standard'].validate(data)
-  if (verdict instanceof Promise) return verdict.then((known) => action.handle(accepted(known, action), run))
+  const judged = pending(verdict)
+  if (judged !== null) return judged.then((known) => handleAccepted(known, action, run))
+  return handleAccepted(verdict as StandardSchemaV1.Result<unknown>, action, run)
+}
+
+function handleAccepted(
+  verdict: StandardSchemaV1.Result<unknown>,
+  action: LoadedAction,
+  run: Run,
+): MaybePromise<unknown> {
+  run.throwIfAborted()
   return action.handle(accepted(verdict, action), run)
 }
 
@@ -112,6 +134,8 @@ function toldToClient(error: unknown, action: LoadedAction, services: Services):
 }
 
 function reportLate(error: unknown, action: LoadedAction, services: Services): void {
+  // It heeded its signal, or never came to run: the deadline was logged already.
+  if (isClientError(error) && error.code === 'timeout') return
   services.log.warn(
     { subsystem: action.subsystem, action: action.name, err: error },
     'action failed after its deadline',

@@ -1,7 +1,7 @@
 import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { Run, type Services } from './context.ts'
-import { withDeadline } from './deadline.ts'
+import { pending, withDeadline } from './deadline.ts'
 import type { Connection } from './define.ts'
 
 /** Who runs a hook, for how long, and for which connection. */
@@ -24,21 +24,29 @@ export function runHook<T>(
   const [subsystem = '', key = ''] = place.split('.')
   const run = new Run(services, subsystem, key, connection)
   let result: MaybePromise<T>
+  let work: Promise<T> | null
   try {
     result = hook(run)
+    work = pending(result)
   } catch (error) {
+    run.end()
     throw toClientError(error, place, services)
   }
-  if (!(result instanceof Promise)) return result
-  return withDeadline(result, deadlineMs, place, {
+  if (work === null) {
+    run.end()
+    return result
+  }
+  return withDeadline(work, deadlineMs, place, {
     onTimeout: (error) => {
       run.abort(error)
       services.log.warn({ hook: place, deadlineMs }, 'hook timed out')
     },
     onLate: (error) => services.log.warn({ hook: place, err: error }, 'hook failed after its deadline'),
-  }).catch((error: unknown) => {
-    throw toClientError(error, place, services)
   })
+    .catch((error: unknown) => {
+      throw toClientError(error, place, services)
+    })
+    .finally(() => run.end())
 }
 
 function toClientError(error: unknown, place: string, services: Services): ClientError {

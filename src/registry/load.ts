@@ -1,4 +1,4 @@
-import type { Migrations } from '../database/migrate.ts'
+import type { Migrations } from '../database/migration.ts'
 import type { Config, HookName, ModuleReference } from '../config/config.ts'
 import type { ModuleLoader, Namespace } from '../config/modules.ts'
 import { didYouMean, nearest } from '../config/near.ts'

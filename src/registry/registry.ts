@@ -1,4 +1,4 @@
-import type { Migrations } from '../database/migrate.ts'
+import type { Migrations } from '../database/migration.ts'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type {
   ActionContext,

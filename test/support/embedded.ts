@@ -61,11 +61,11 @@ export async function daemon(
   options: { uid?: number; binaries?: Binaries } = {},
 ): Promise<Daemon> {
   const script = path.resolve(import.meta.dirname, './embedded-daemon.ts')
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', script, JSON.stringify({ directory, ...options })],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
-  )
+  const input = JSON.stringify({ directory, ...options })
+  // Without tap's own loader, which writes into the project at the end, as a user who may not.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, '--import', 'tsx', script, input], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const exited = once(child, 'exit')
   t.teardown(async () => {
     child.kill('SIGKILL')

@@ -1,5 +1,5 @@
 import { MAX_REST } from '../../protocol/names.ts'
-import type { Migration } from '../migrate.ts'
+import type { Migration } from '../migration.ts'
 
 /**
  * The schema and the SQL side of publishing. The transport is NOTIFY itself: a publication must fit into one.
