@@ -45,14 +45,16 @@ if (values.help) {
     quick: values.quick,
     controlOnly: values['control-only'],
   }
-  process.exitCode = await runAll(chosen(values.only), options, values.out)
+  const scenarios = chosen(values.only)
+  if (!scenarios) console.error(`--only: no such scenario in '${values.only}'\n${USAGE}`)
+  process.exitCode = scenarios ? await runAll(scenarios, options, values.out) : 2
 }
 
-function chosen(only: string | undefined): readonly Scenario[] {
-  const names = only?.split(',')
-  const unknown = names?.filter((name) => !SCENARIOS.some((scenario) => scenario.name === name)) ?? []
-  if (unknown.length > 0) throw new Error(`--only: no scenario ${unknown.join(', ')}\n${USAGE}`)
-  return names ? SCENARIOS.filter(({ name }) => names.includes(name)) : SCENARIOS
+/** Null where a name is unknown. */
+function chosen(only: string | undefined): readonly Scenario[] | null {
+  if (only === undefined) return SCENARIOS
+  const found = only.split(',').map((name) => SCENARIOS.find((scenario) => scenario.name === name))
+  return found.every((scenario) => scenario !== undefined) ? found : null
 }
 
 async function runAll(

@@ -61,6 +61,7 @@ extern struct load load;
 uint64_t now_ns(void);
 double own_cpu(void);
 double server_cpu(void);
+double machine_cpu(void);
 void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 void note_error(const char *text, size_t length);
 

@@ -39,6 +39,18 @@ double server_cpu(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* CPU seconds of everything that runs on the machine, time that the host took away included. */
+double machine_cpu(void) {
+  unsigned long user, nice, system, idle, wait, irq, softirq, steal;
+  FILE *file = fopen("/proc/stat", "r");
+  if (!file) fail("/proc/stat: %s", strerror(errno));
+  int n = fscanf(file, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &user, &nice, &system, &idle, &wait, &irq,
+                 &softirq, &steal);
+  fclose(file);
+  if (n != 8) fail("/proc/stat: eight numbers expected, got %d", n);
+  return (double)(user + nice + system + irq + softirq + steal) / (double)sysconf(_SC_CLK_TCK);
+}
+
 void fail(const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);

@@ -15,7 +15,7 @@ static enum stage stage;
 static uint32_t sequence, nextRequester;
 static uint64_t startedAt, endsAt, deadline, lastAt, firstSentAt;
 static uint64_t sent, answered, failed, received, bytes, reads, readBytes, disordered, unstamped, lag;
-static double serverCpu, loadCpu;
+static double serverCpu, loadCpu, machineCpu;
 static struct histogram latency, answers;
 
 /* {"t":"<18 digits of ns>","n":"<10 digits>","p":"xxx…"} */
@@ -62,6 +62,7 @@ static void enter(enum stage next) {
   deadline = startedAt + (uint64_t)(plan.deadline * 1e9);
   serverCpu = server_cpu();
   loadCpu = own_cpu();
+  machineCpu = machine_cpu();
 }
 
 void phase_start(const struct plan *wanted) {
@@ -176,9 +177,11 @@ static void report(void) {
   uint64_t from = plan.how == RECEIVE && firstSentAt ? firstSentAt : startedAt;
   printf("{\"event\":\"measured\",\"seconds\":%.6f,\"sent\":%lu,\"failed\":%lu,\"expected\":%lu,"
          "\"received\":%lu,\"disordered\":%lu,\"unstamped\":%lu,\"bytes\":%lu,\"reads\":%lu,"
-         "\"readBytes\":%lu,\"lag\":%lu,\"serverCpu\":%.6f,\"loadCpu\":%.6f",
+         "\"readBytes\":%lu,\"lag\":%lu,\"serverCpu\":%.6f,\"loadCpu\":%.6f,"
+         "\"machineCpu\":%.6f",
          (double)(load.now - from) / 1e9, sent, failed, expected(), received, disordered, unstamped, bytes,
-         reads, readBytes, lag, server_cpu() - serverCpu, own_cpu() - loadCpu);
+         reads, readBytes, lag, server_cpu() - serverCpu, own_cpu() - loadCpu,
+         machine_cpu() - machineCpu);
   print_histogram("latency", &latency);
   print_histogram("answers", &answers);
   printf(",\"closed\":%lu,\"errors\":%lu,\"error\":\"%s\"}\n", load.closed, load.errors, load.firstError);

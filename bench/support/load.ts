@@ -39,6 +39,8 @@ export interface Measured {
   /** CPU seconds of the server and of the load generator. */
   readonly serverCpu: number
   readonly loadCpu: number
+  /** CPU seconds of the whole machine. */
+  readonly machineCpu: number
   /** From the publisher's clock in the data to the read that brought it. */
   readonly latency: Quantiles
   /** HTTP: from the request to its answer. */

@@ -51,14 +51,15 @@ export function evidenceTable(evidence: readonly Evidence[]): string {
     const of = (value: (m: Measured) => number): string => spread(measured.map(value))
     const server = of((m) => (m.serverCpu / m.seconds) * 100)
     const load = of((m) => (m.loadCpu / m.seconds) * 100)
+    const others = of((m) => Math.max(0, ((m.machineCpu - m.serverCpu - m.loadCpu) / m.seconds) * 100))
     const bytes = of((m) => m.bytes / m.received)
     const deliveries = measured.reduce((sum, m) => sum + m.received, 0)
     const missing = measured.reduce((sum, m) => sum + m.expected - m.received, 0)
-    return `| ${[scenario, kind, server, load, bytes, brief(deliveries), missing].join(' | ')} |`
+    return `| ${[scenario, kind, server, load, others, bytes, brief(deliveries), missing].join(' | ')} |`
   })
   return [
-    '| scenario | server | server busy, % of its core | load generator busy, % of its core | bytes a delivery | deliveries counted | missing |',
-    '|---|---|---|---|---|---|---|',
+    '| scenario | server | server busy, % of its core | load generator busy, % of its core | all else, % of a core | bytes a delivery | deliveries counted | missing |',
+    '|---|---|---|---|---|---|---|---|',
     ...lines,
   ].join('\n')
 }
