@@ -12,6 +12,8 @@ const NEAR_END = 60
 export class Chat {
   #connection
   #shown = new Set()
+  /** Whether the reader is at the end, and stays there when something comes. */
+  #follows = true
 
   constructor(connection) {
     this.#connection = connection
@@ -23,12 +25,15 @@ export class Chat {
     })
     $('chat-latest').addEventListener('click', () => this.#toEnd())
     $('chat-scroll').addEventListener('scroll', () => {
-      if (isAtEnd()) $('chat-latest').hidden = true
+      this.#follows = isAtEnd()
+      if (this.#follows) $('chat-latest').hidden = true
     })
+    new ResizeObserver(() => this.#follows && this.#toEnd()).observe($('chat-scroll'))
     connection.subscribe(CHANNEL, {
       last: 50,
       onMessage: (message) => this.#show(message),
-      onGap: () => this.#mark('Something may be missing here: the daemon could not tell what came meanwhile.'),
+      onGap: () =>
+        this.#mark('Something may be missing here: the daemon could not tell what came meanwhile.'),
       onRefused: ({ message }) => {
         $('chat-empty').textContent = `There is no chat here: ${message}.`
       },
@@ -51,8 +56,9 @@ export class Chat {
   }
 
   #show({ id, data, time }) {
-    if (id !== undefined && this.#shown.has(id)) return
-    this.#shown.add(id)
+    if (this.#shown.has(id)) return
+    // On a transient channel messages have no id, and come once.
+    if (id !== undefined) this.#shown.add(id)
     const { name, text } = lineOf(data)
     const line = element(
       'li',
@@ -73,7 +79,6 @@ export class Chat {
   }
 
   #add(line, id) {
-    const follows = isAtEnd()
     const lines = $('chat-lines')
     line.cursor = id
     lines.append(line)
@@ -82,7 +87,7 @@ export class Chat {
       lines.firstElementChild.remove()
     }
     $('chat-empty').hidden = true
-    if (follows) this.#toEnd()
+    if (this.#follows) this.#toEnd()
     else $('chat-latest').hidden = false
   }
 

@@ -58,7 +58,8 @@ export class Connection {
     const before = this.#user
     this.#user = user
     this.#tokenOf = tokenOf
-    if (this.#socket?.readyState !== WebSocket.OPEN) return this.open()
+    // Where there is no connection yet, the welcome of the next one goes on from here.
+    if (!this.#socket?.welcomed) return this.open()
     if (before === null && user !== null) void this.#authenticate(this.#socket)
     else this.#again()
   }
@@ -75,7 +76,8 @@ export class Connection {
   }
 
   unsubscribe(channel) {
-    if (this.#subscriptions.delete(channel) && this.#socket?.welcomed) this.#send({ type: 'unsubscribe', channel })
+    if (this.#subscriptions.delete(channel) && this.#socket?.welcomed)
+      this.#send({ type: 'unsubscribe', channel })
   }
 
   /** Calls an action. Rejects with {@link Refused}, or when the connection ends before the answer. */
@@ -151,7 +153,8 @@ export class Connection {
     } catch (error) {
       // Of a connection that is gone the next one tells.
       if (socket !== this.#socket || user !== this.#user) return
-      for (const subscription of this.#subscriptions.values()) if (subscription.user) subscription.onRefused(error)
+      for (const subscription of this.#subscriptions.values())
+        if (subscription.user) subscription.onRefused(error)
     }
   }
 
@@ -161,7 +164,8 @@ export class Connection {
     subscription.asked = cursor === null ? 'last' : 'since'
     const range = cursor === null ? (last === undefined ? {} : { last }) : { since: cursor }
     this.#request({ type: 'subscribe', channel, ...range }).catch((error) => {
-      if (this.#subscriptions.get(channel) === subscription && error instanceof Refused) subscription.onRefused(error)
+      if (this.#subscriptions.get(channel) === subscription && error instanceof Refused)
+        subscription.onRefused(error)
     })
   }
 

@@ -9,20 +9,22 @@ const LOOK_AGAIN_MS = 10_000
 
 const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:'
 let about = null
+let seen = ''
+let session = null
+let countdown = null
 
 const connection = new Connection(`${scheme}//${location.host}/ws`, {
   onState: showState,
   onOpen: () => void look(true),
   onError: ({ message }) => ($('chat-error').textContent = message),
 })
-const chat = new Chat(connection)
+new Chat(connection)
 const messages = new Messages(connection, setup)
 
 $('again').addEventListener('click', () => connection.open())
 document.addEventListener('visibilitychange', () => void look(false))
 setInterval(() => void look(false), LOOK_AGAIN_MS)
 connection.open()
-void chat
 
 /** What the daemon says of itself; with a user, a token too. */
 async function setup(user) {
@@ -33,11 +35,14 @@ async function setup(user) {
 
 /** Shows which of the sources are there; `anew` after each connection, for the daemon may be another one. */
 async function look(anew) {
-  if (document.hidden && !anew) return
+  if (session === null || (document.hidden && !anew)) return
   try {
     if (anew || about === null) about = await setup(null)
     const { parts } = await (await fetch('/readyz')).json()
-    showWays(about, new Map(parts.map(({ name, state }) => [name, state])))
+    const now = JSON.stringify([about, parts])
+    // Only what is new, so that what is selected there stays.
+    if (now !== seen) showWays(about, new Map(parts.map(({ name, state }) => [name, state])))
+    seen = now
     if (anew) messages.configured(about)
     showFacts()
   } catch (error) {
@@ -45,9 +50,6 @@ async function look(anew) {
     if (!(error instanceof TypeError)) throw error
   }
 }
-
-let countdown = null
-let session = null
 
 function showState({ name, again, inMs, why, session: id, user }) {
   clearInterval(countdown)
@@ -66,14 +68,19 @@ function showState({ name, again, inMs, why, session: id, user }) {
   if (name !== 'waiting') return
   // Beside the status and not in it: a screen reader is not to count along.
   const at = performance.now() + inMs
-  const tick = () => ($('facts').textContent = `next attempt in ${Math.max(1, Math.ceil((at - performance.now()) / 1000))} s`)
+  const tick = () =>
+    ($('facts').textContent = `next attempt in ${Math.max(1, Math.ceil((at - performance.now()) / 1000))} s`)
   tick()
   countdown = setInterval(tick, 250)
 }
 
 function showFacts() {
+  $('facts').textContent = ''
   if (session === null) return
   const listener = { uws: 'uWebSockets.js', node: 'ws on node:http' }[about?.listener]
-  const facts = [session.user === null ? 'anonymous' : `as ${session.user}`, `session ${session.id.slice(0, 8)}`]
+  const facts = [
+    session.user === null ? 'anonymous' : `as ${session.user}`,
+    `session ${session.id.slice(0, 8)}`,
+  ]
   $('facts').textContent = [...facts, ...(listener === undefined ? [] : [listener])].join(' · ')
 }

@@ -6,7 +6,8 @@ export function element(tag, { className, ...properties } = {}, ...children) {
   const made = document.createElement(tag)
   if (className !== undefined) made.className = className
   for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith('aria-') || name.startsWith('data-') || name === 'role') made.setAttribute(name, value)
+    if (name.startsWith('aria-') || name.startsWith('data-') || name === 'role')
+      made.setAttribute(name, value)
     else made[name] = value
   }
   made.append(...children)
@@ -26,16 +27,27 @@ export function timeOf(ms) {
   return element('time', { dateTime: date.toISOString(), title: date.toLocaleString() }, text)
 }
 
-/** A command to paste, with a button that copies it. */
-export function command(text, label) {
-  const button = element('button', { type: 'button', className: 'copy', 'aria-label': `Copy: ${label}` }, 'Copy')
+/** A command to paste, under a sentence about it, with a button that copies it. */
+export function command(text, about) {
+  const button = element('button', { type: 'button', className: 'copy' }, 'Copy')
+  button.setAttribute('aria-label', `Copy the command. ${about}`)
   button.addEventListener('click', () => copy(text, button))
   return element(
     'div',
     { className: 'command' },
-    element('pre', { tabIndex: 0, role: 'group', 'aria-label': label }, element('code', {}, text)),
+    element('p', {}, about),
     button,
+    element(
+      'pre',
+      { tabIndex: 0, role: 'group', 'aria-label': about },
+      element('code', {}, ...wordsOf(text)),
+    ),
   )
+}
+
+/** Words that a line's end divides only where they are longer than a line: not `--amqp` behind its dashes. */
+function wordsOf(text) {
+  return text.split(/( )/).map((word) => (word === ' ' ? word : element('span', {}, word)))
 }
 
 /** Tells a screen reader what is only to be seen. */

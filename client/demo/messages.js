@@ -12,6 +12,9 @@ export class Messages {
   #records = new Map()
   #start = 0
   #unread = 0
+  #about = null
+  #loading = false
+  #arrivedMeanwhile = false
 
   /** `setup(user)` resolves with the daemon's answer to the demo page. */
   constructor(connection, setup) {
@@ -25,12 +28,13 @@ export class Messages {
   }
 
   /** What the daemon says of itself, at each connection. */
-  configured({ folder: _folder, ...about }) {
+  configured(about) {
     const { sql } = about.ways
     for (const choice of document.getElementsByName('user')) choice.disabled = sql === null
-    this.about = about
+    this.#about = about
     this.#showWay()
-    if (sql === null) this.#note('This daemon runs without a database (postgres: false): there are no messages to keep.')
+    if (sql === null)
+      this.#note('This daemon runs without a database (postgres: false): there are no messages to keep.')
     else if (this.#user === null) this.#note('Choose a user to see their messages.')
   }
 
@@ -63,12 +67,20 @@ export class Messages {
 
   /** The table holds all of them: what came while there was no connection is there, too. */
   async #load(user) {
+    if (this.#loading) return void (this.#arrivedMeanwhile = true)
+    this.#loading = true
     try {
-      const [records, { count }] = await Promise.all([
-        this.#connection.call('messages.all', { start: 0, limit: PAGE }),
-        this.#connection.call('messages.not-read-count', {}),
-      ])
+      let answers
+      do {
+        this.#arrivedMeanwhile = false
+        answers = await Promise.all([
+          this.#connection.call('messages.all', { start: 0, limit: PAGE }),
+          this.#connection.call('messages.not-read-count', {}),
+        ])
+        // Whether they know of what arrived while they were asked, nobody can tell.
+      } while (this.#arrivedMeanwhile && user === this.#user)
       if (user !== this.#user) return
+      const [records, { count }] = answers
       this.#clear()
       for (const record of records) this.#records.set(record.id, record)
       this.#page(records)
@@ -76,7 +88,10 @@ export class Messages {
       this.#render()
     } catch (error) {
       if (user === this.#user) this.#note(`No messages here: ${error.message}`)
+    } finally {
+      this.#loading = false
     }
+    if (user !== this.#user && this.#user !== null) await this.#load(this.#user)
   }
 
   async #more() {
@@ -99,6 +114,7 @@ export class Messages {
 
   #arrived(record) {
     if (typeof record !== 'object' || record === null || this.#records.has(record.id)) return
+    this.#arrivedMeanwhile = true
     this.#records.set(record.id, record)
     this.#start++
     if (!record.read) this.#count(this.#unread + 1)
@@ -128,39 +144,57 @@ export class Messages {
     }
   }
 
-  #gone(record) {
-    if (!this.#records.delete(record.id)) return
+  #gone({ id }) {
+    const record = this.#records.get(id)
+    if (record === undefined) return
+    const next = [...$('messages-list').children].find(({ dataset }) => Number(dataset.id) < id)
+    this.#records.delete(id)
     this.#start--
     if (!record.read) this.#count(this.#unread - 1)
     this.#render()
+    // The button that had the focus is gone.
+    const cross = next && $('messages-list').querySelector(`[data-id="${next.dataset.id}"] .cross`)
+    ;(cross ?? $('messages-scroll')).focus()
   }
 
   #render(newest) {
     const records = [...this.#records.values()].toSorted((a, b) => b.id - a.id)
-    const focused = document.activeElement?.dataset?.key
+    const focused = document.activeElement?.closest('.message')
+    const wasCross = document.activeElement?.classList.contains('cross')
     $('messages-list').replaceChildren(...records.map((record) => this.#item(record, record.id === newest)))
     this.#note(records.length === 0 ? 'No messages yet. Write a row, as below, and it arrives here.' : '')
-    if (focused !== undefined) $('messages-list').querySelector(`[data-key="${focused}"]`)?.focus()
+    if (!focused) return
+    const again = $('messages-list').querySelector(`[data-id="${focused.dataset.id}"]`)
+    ;(
+      (wasCross ? null : again?.querySelector('.open:not(:disabled)')) ?? again?.querySelector('.cross')
+    )?.focus()
   }
 
   #item(record, isNew) {
-    const { id, from_user: from, subject, text, date, read } = record
+    const { subject, text, date, read } = record
     const open = element(
       'button',
-      { type: 'button', className: 'open', 'data-key': `open-${Number(id)}`, disabled: read },
-      element('span', { className: 'hidden' }, read ? 'Read: ' : 'Unread, press to mark as read: '),
+      { type: 'button', className: 'open', disabled: read },
+      element('span', { className: 'hidden' }, read ? '' : 'Unread, press to mark as read: '),
       element('span', { className: 'subject' }, subject || '(no subject)'),
-      element('span', { className: 'from' }, from ?? 'somebody', date === null ? '' : ' · ', date === null ? '' : timeOf(date)),
+      element(
+        'span',
+        { className: 'from' },
+        record.from_user ?? 'somebody',
+        ...(date === null ? [] : [' · ', timeOf(date)]),
+      ),
       element('span', { className: 'text' }, text),
     )
     open.addEventListener('click', () => void this.#read(record))
+    const label = `Delete: ${subject || 'no subject'}`
     const cross = element(
       'button',
-      { type: 'button', className: 'cross', 'data-key': `cross-${Number(id)}`, title: 'Delete', 'aria-label': `Delete: ${subject || 'no subject'}` },
+      { type: 'button', className: 'cross', title: 'Delete', 'aria-label': label },
       '×',
     )
     cross.addEventListener('click', () => void this.#delete(record))
-    return element('li', { className: `message${read ? '' : ' unread'}${isNew ? ' new' : ''}` }, open, cross)
+    const className = ['message', ...(read ? [] : ['unread']), ...(isNew ? ['new'] : [])].join(' ')
+    return element('li', { className, 'data-id': String(Number(record.id)) }, open, cross)
   }
 
   #clear() {
@@ -182,9 +216,12 @@ export class Messages {
 
   #showWay() {
     const way = $('messages-way')
-    if (this.about === undefined || this.about.ways.sql === null || this.#user === null) return way.replaceChildren()
-    const label = `insert a row for ${this.#user}`
-    way.replaceChildren(command(insertCommand(this.about, this.#user), label))
+    if (this.#about === null || this.#about.ways.sql === null || this.#user === null)
+      return way.replaceChildren()
+    const name = this.#user === 'ann' ? 'Ann' : 'Ben'
+    way.replaceChildren(
+      command(insertCommand(this.#about, this.#user), `A row for ${name}, from a terminal:`),
+    )
   }
 
   #note(text) {

@@ -4,38 +4,53 @@ import { $, command, element } from './dom.js'
 export function showWays(about, parts) {
   const { folder, ways } = about
   $('folder').replaceChildren(' in ', element('code', {}, folder))
-  $('ways').replaceChildren(sqlCard(about, parts.get('postgres')), amqpCard(about, parts.get('amqp')), httpCard(ways, parts.get('http')))
+  $('ways').replaceChildren(
+    sqlCard(about, parts.get('postgres')),
+    amqpCard(about, parts.get('amqp')),
+    httpCard(ways, parts.get('http')),
+  )
 }
 
 /** A row for a user, by psql. */
 export function insertCommand(about, user) {
   const values = `'${user}', 'psql', 'Hello', 'A row, on your screen.'`
-  return psql(about, `insert into livemessage_messages.message (to_user, from_user, subject, text) values (${values})`)
+  return psql(
+    about,
+    `insert into livemessage_messages.message (to_user, from_user, subject, text) values (${values})`,
+  )
 }
 
 function sqlCard(about, state) {
   const title = 'SQL'
   const { sql } = about.ways
   if (sql === null) {
-    return card(title, 'off', 'PostgreSQL', off('The config says', 'postgres: false', 'so there is no database to listen to.'))
+    return card(
+      title,
+      'off',
+      'PostgreSQL',
+      off('The config says', 'postgres: false', 'so there is no database to listen to.'),
+    )
   }
-  const publish = "select livemessage.publish('chat:general', jsonb_build_object('name', 'SQL', 'text', 'hello'))"
+  const publish =
+    "select livemessage.publish('chat:general', jsonb_build_object('name', 'SQL', 'text', 'hello'))"
   const notify = `notify livemessages, '{"channel":"chat:general","data":{"name":"NOTIFY","text":"hello"}}'`
   return card(
     title,
     state,
     sql === 'embedded' ? 'PostgreSQL, the embedded one' : 'PostgreSQL',
-    element('p', {}, 'In your transaction: delivered when it commits, gone when it rolls back.'),
-    command(psql(about, publish), 'publish by SQL'),
-    element('p', {}, 'Or bare, from anything that can NOTIFY:'),
-    command(psql(about, notify), 'publish by NOTIFY'),
+    command(psql(about, publish), 'In a transaction: delivered on commit, gone on rollback.'),
+    command(psql(about, notify), 'Bare, from whatever can NOTIFY:'),
   )
 }
 
 function amqpCard({ ways: { amqp }, config }, state) {
   const title = 'AMQP'
   if (amqp === null) {
-    const way = off('Start the daemon with', 'LIVEMESSAGES_BROKER_URL=amqp://localhost', 'or set broker.url in its config.')
+    const way = off(
+      'Start the daemon with',
+      'LIVEMESSAGES_BROKER_URL=amqp://localhost',
+      'or set broker.url in its config.',
+    )
     return card(title, 'off', 'RabbitMQ', way)
   }
   const data = '{"name":"AMQP","text":"hello"}'
@@ -45,23 +60,25 @@ function amqpCard({ ways: { amqp }, config }, state) {
     title,
     state,
     'RabbitMQ',
-    element('p', {}, 'To the exchange ', element('code', {}, amqp), '; acknowledged once it is published.'),
-    command(`npx livemessage publish chat:general '${data}' --amqp${flag}`, 'publish by AMQP'),
-    element('p', {}, 'Or with any AMQP client, for example:'),
-    command(rabbit, 'publish with rabbitmqadmin'),
+    command(
+      `npx livemessage publish chat:general '${data}' --amqp${flag}`,
+      'Acknowledged once it is published.',
+    ),
+    command(rabbit, 'With any AMQP client, for example:'),
   )
 }
 
 function httpCard({ http }, state) {
-  const data = '{"name":"curl","text":"hello"}'
+  const data = '{"name":"HTTP","text":"hello"}'
   return card(
     'HTTP',
     state,
     'one POST',
-    element('p', {}, 'From this machine without a key, from others with one of api.keys.'),
-    command(`curl '${http}/publish?channel=chat:general' -d '${data}'`, 'publish by HTTP'),
-    element('p', {}, 'Or with the command line:'),
-    command(`npx livemessage publish chat:general '${data}' --url ${http}`, 'publish with the command line'),
+    command(
+      `curl '${http}/publish?channel=chat:general' -d '${data}'`,
+      'From this machine no key is needed.',
+    ),
+    command(`npx livemessage publish chat:general '${data}' --url ${http}`, 'The same by the command line:'),
   )
 }
 

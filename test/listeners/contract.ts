@@ -55,6 +55,7 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     t: Test,
     handlers: Partial<ListenerHandlers<State>> = {},
     options: Partial<ListenerOptions> = {},
+    at = 0,
   ): Promise<Running> => {
     const listener = await make({ ...OPTIONS, ...options })
     const sockets: Socket<State>[] = []
@@ -62,7 +63,7 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     const closes: number[] = []
     const dropped: Socket<State>[] = []
     const address = await listener.listen(
-      { host: '127.0.0.1', port: 0 },
+      { host: '127.0.0.1', port: at },
       {
         onRequest: (_request, response) => response.reply(200, {}, 'ok'),
         onUpgrade: () => ({ accept: true, state: { name: 'a' } }),
@@ -405,6 +406,33 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
       code: 'PORT_TAKEN',
       message: new RegExp(`127\\.0\\.0\\.1:${port}`),
     })
+  })
+
+  t.test(`${name}: of two that start at the same moment one gets the port`, async (t) => {
+    const { port, listener } = await running(t)
+    await listener.close()
+    const both = await Promise.all([make(OPTIONS), make(OPTIONS)])
+    for (const one of both) t.teardown(() => one.close())
+    const outcomes = await Promise.allSettled(
+      both.map((one) => one.listen({ host: '127.0.0.1', port }, NOTHING)),
+    )
+    t.same(outcomes.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'])
+    t.match(
+      outcomes.find(({ status }) => status === 'rejected'),
+      { reason: { code: 'PORT_TAKEN' } },
+    )
+  })
+
+  t.test(`${name}: the port of one that has ended its clients is free at once`, async (t) => {
+    const { port, listener } = await running(t)
+    await listener.close()
+    for (let n = 0; n < 3; n++) {
+      const { client, listener } = await running(t, {}, {}, port)
+      const { closed } = await client()
+      // The server's side of that connection is in TIME_WAIT then, for a minute.
+      await listener.close()
+      t.equal(await closed, 1006)
+    }
   })
 
   t.test(`${name}: an address that is not this machine's is refused by name`, async (t) => {

@@ -1,4 +1,6 @@
-import { fileURLToPath } from 'node:url'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import path from 'node:path'
 import type { Config } from '../../src/config/config.ts'
 import type { ConfigInput } from '../../src/config/input.ts'
 import { createModuleLoader } from '../../src/config/modules.ts'
@@ -51,7 +53,7 @@ export interface TestDaemon {
 /** ACTIONS may be left out. */
 export type TestConfig = Partial<ConfigInput>
 
-const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url))
+const REPOSITORY = path.join(import.meta.dirname, '../..')
 
 /**
  * Starts a daemon with this config, without a database unless `postgres` says otherwise, and stops it at
@@ -104,6 +106,20 @@ export async function startDaemon(
     },
     stop: (reason) => daemon.stop(reason),
   }
+}
+
+/**
+ * A port that nobody has, for tests that listen on it again: of one that the kernel chose when it listened uWS can
+ * take possession again only a minute after its last connection has ended.
+ */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('the kernel gave no port')
+  return address.port
 }
 
 interface Version {
