@@ -103,7 +103,7 @@ await t.test('the page loads without a complaint, and says what it is connected 
   t.equal(await page.locator('.way[data-state=up]').count(), 3, 'all three ways are open')
   t.match(
     await page.locator('#facts').textContent(),
-    /^anonymous · session \w+ · (uWebSockets\.js|ws on node:http)$/,
+    /^anonymous · session [\w-]+ · (uWebSockets\.js|ws on node:http)$/,
   )
   t.match(await page.locator('.way .command').allTextContents(), [
     /livemessage\.publish\('chat:general'/,
