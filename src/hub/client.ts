@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto'
 import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
+import { CLOSE, closeReason, isCloseCode } from '../protocol/codes.ts'
 import { eventFrame } from '../protocol/encode.ts'
 import type { Connection, User } from '../registry/define.ts'
 import type { Hub } from './hub.ts'
@@ -21,6 +22,7 @@ export class Client implements Connection {
   #subscriptions: Map<string, SubscriptionKind> | null = null
   #bag: Map<string, unknown> | null = null
   #drained: (() => void)[] | null = null
+  #recovering: Set<string> | null = null
   #open = true
 
   constructor(hub: Hub, link: Link, origin: { readonly address: string; readonly transport: string }) {
@@ -75,12 +77,39 @@ export class Client implements Connection {
     this.#hub.unsubscribeByServer(this, channel)
   }
 
-  disconnect(reason = 'disconnected', code = 4405): void {
-    this.#hub.close(this, code, reason)
+  /** @throws {RangeError} for a code that no server may close with */
+  disconnect(reason = 'disconnected', code: number = CLOSE.disconnected): void {
+    if (!isCloseCode(code)) {
+      throw new RangeError(
+        `disconnect: expected a code of 1000, 1001, 1008, 1011 to 1013 or 3000 to 4999, got ${code}`,
+      )
+    }
+    this.#hub.close(this, code, closeReason(reason))
   }
 
   send(frame: string): boolean {
+    if (!this.#open) return false
+    // May find that the client is too slow, and close it.
+    this.#hub.sending(frame.length)
     return this.#open && this.link.send(frame)
+  }
+
+  /** Channels whose missed messages are on their way: not live yet. */
+  get recovering(): readonly string[] {
+    return this.#recovering === null ? [] : [...this.#recovering]
+  }
+
+  isRecovering(channel: string): boolean {
+    return this.#recovering?.has(channel) === true
+  }
+
+  recover(channels: readonly string[] | null): void {
+    this.#recovering = channels === null ? null : new Set(channels)
+  }
+
+  /** False when the channel was not recovering. */
+  endRecovery(channel: string): boolean {
+    return this.#recovering?.delete(channel) === true
   }
 
   /** Resolves when the link has sent some of what it buffers, or has ended. */

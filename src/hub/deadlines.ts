@@ -22,6 +22,11 @@ export class Deadlines {
     this.#tickMs = options.tickMs ?? 250
   }
 
+  /** Connections that have one. */
+  get size(): number {
+    return this.#deadlines.size
+  }
+
   start(): void {
     this.#timer ??= setInterval(() => this.#tick(), this.#tickMs).unref()
   }

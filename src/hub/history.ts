@@ -2,7 +2,9 @@ import { parseCursor } from '../journal/cursor.ts'
 import type { Journal, Page } from '../journal/journal.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { Live } from '../rules.ts'
+import { subsystemOf } from '../protocol/names.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { answerBytesOf } from './pacing.ts'
 
 export interface HistoryRange {
   readonly since?: string
@@ -22,17 +24,20 @@ export class History {
 
   /**
    * `{"messages":[…],"complete":…}` as JSON text, oldest first, within the recovery limits. `complete` is a
-   * proof that the channel had exactly these since the cursor; with `last`, that they are the newest.
+   * proof that the channel had exactly these since the cursor; with `last`, that they are the newest. A
+   * transient channel has none, and proves nothing.
    */
   read(channel: string, { since, last, limit }: HistoryRange): MaybePromise<string> {
-    const { recoveryMessages } = this.#live.rules.config.limits
+    const { channels, limits } = this.#live.rules.config
+    if (channels.get(subsystemOf(channel))?.history == null) return NOTHING
+    const { recoveryMessages } = limits
     const most = Math.min(limit ?? recoveryMessages, recoveryMessages)
     if (since === undefined) {
       return this.#answer(this.#journal.last([channel], Math.min(last ?? most, most)), 'newest')
     }
     const cursor = parseCursor(since)
     if (cursor === null) throw new ClientError('invalid_input', 'since: expected a cursor')
-    if (cursor.epoch !== this.#journal.epoch) return '{"messages":[],"complete":false}'
+    if (cursor.epoch !== this.#journal.epoch) return NOTHING
     return this.#answer(this.#journal.since([channel], cursor.position, most), 'oldest')
   }
 
@@ -42,14 +47,16 @@ export class History {
   }
 
   #write(page: Page, keep: 'newest' | 'oldest'): string {
-    const { recoveryBytes } = this.#live.rules.config.limits
+    const bytes = answerBytesOf(this.#live.rules.config.limits)
     const messages = page.entries.map((entry) => entry.message)
     if (keep === 'newest') messages.reverse()
     let size = 0
-    const fitting = messages.findIndex((message) => (size += message.length) > recoveryBytes)
+    const fitting = messages.findIndex((message) => (size += message.length) > bytes)
     if (fitting !== -1) messages.length = Math.max(fitting, 1)
     if (keep === 'newest') messages.reverse()
     const cut = messages.length < page.entries.length || page.more || page.lost.length > 0
     return `{"messages":[${messages.join(',')}],"complete":${!cut}}`
   }
 }
+
+const NOTHING = '{"messages":[],"complete":false}'

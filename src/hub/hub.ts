@@ -1,5 +1,5 @@
 import type { Counts } from '../ops/counts.ts'
-import { ClientError } from '../protocol/codes.ts'
+import { CLOSE, ClientError } from '../protocol/codes.ts'
 import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import { isChannel } from '../protocol/names.ts'
 import type { Connections, User } from '../registry/define.ts'
@@ -108,12 +108,17 @@ export class Hub implements Connections {
     return true
   }
 
+  /** A frame of so many units is about to go to one client. */
+  sending(units: number): void {
+    this.#guard.count(units)
+  }
+
   /** Hands a publication to this node's subscribers. */
   deliver(channel: string, message: string, exclude?: string): void {
     const audience = this.#occupancy.get(channel)
     if (audience === undefined) return
     const frame = messageFrame(message)
-    this.#guard.published(frame.length)
+    this.#guard.count(frame.length)
     const excluded = exclude === undefined ? undefined : this.#clients.get(exclude)
     if (excluded?.subscriptions.has(channel) === true) {
       excluded.link.publishToOthers(channel, frame)
@@ -137,6 +142,8 @@ export class Hub implements Connections {
     if (!isChannel(channel)) {
       return Promise.reject(new ClientError('unknown_channel', `'${channel}' is no channel's name`))
     }
+    // On its way to the live stream already.
+    if (client.isRecovering(channel)) return Promise.resolve()
     if (!client.subscriptions.has(channel)) {
       const cursor = this.#deps.cursorOf(channel)
       client.send(subscribedFrame({ id: undefined, channel, cursor, recovered: false, messages: [] }))
@@ -146,7 +153,7 @@ export class Hub implements Connections {
   }
 
   unsubscribeByServer(client: Client, channel: string): void {
-    if (!this.leave(client, channel)) return
+    if (!client.endRecovery(channel) && !this.leave(client, channel)) return
     client.send(unsubscribedFrame(channel, 'forbidden', 'ended by the application'))
   }
 
@@ -158,6 +165,6 @@ export class Hub implements Connections {
 
   #closeSlow(client: Client): void {
     this.#deps.counts.slowClients++
-    this.close(client, 4450, 'too slow')
+    this.close(client, CLOSE.tooSlow, 'too slow')
   }
 }

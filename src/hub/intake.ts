@@ -1,6 +1,6 @@
 import { ClientError } from '../protocol/codes.ts'
 import { writeJson } from '../protocol/json.ts'
-import { baseContext, type Services } from '../registry/context.ts'
+import type { Services } from '../registry/context.ts'
 import type { LoadedSender } from '../registry/registry.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
@@ -47,12 +47,14 @@ export class Intake {
   async #runSender(sender: LoadedSender, notification: Notification, deadlineMs: number): Promise<void> {
     const { services } = this.#deps
     const call = { place: `${sender.subsystem}.sender`, connection: null, deadlineMs }
-    const context = baseContext(services, sender.subsystem, 'sender')
-    const routed = await runHook(call, services, () => sender.route(notification, context))
+    const routed = await runHook(call, services, (run) => sender.route(notification, run))
     if (routed === null || routed === undefined) return
+    if (typeof routed !== 'string' && !Array.isArray(routed)) {
+      throw new ClientError('internal', `${call.place}: route answered neither a channel nor a list of them`)
+    }
     const format = sender.format ?? null
     const data =
-      format === null ? notification.data : await runHook(call, services, () => format(notification, context))
+      format === null ? notification.data : await runHook(call, services, (run) => format(notification, run))
     const json = data === notification.data ? (notification.json ?? writeJson(data)) : writeJson(data)
     for (const channel of typeof routed === 'string' ? [routed] : routed) {
       await this.#publish(notification, channel, json)
@@ -68,8 +70,14 @@ function ignored(result: MaybePromise<unknown>): MaybePromise<void> {
   return result instanceof Promise ? result.then(() => undefined) : undefined
 }
 
+/** Not by recursion: what a source heard may be nested as deeply as it likes. */
 function deepFreeze(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
-  for (const key of Object.keys(value)) deepFreeze((value as Record<string, unknown>)[key])
-  return Object.freeze(value)
+  const left = [value]
+  while (left.length > 0) {
+    const next = left.pop()
+    if (typeof next !== 'object' || next === null || Object.isFrozen(next)) continue
+    Object.freeze(next)
+    for (const key of Object.keys(next)) left.push((next as Record<string, unknown>)[key])
+  }
+  return value
 }

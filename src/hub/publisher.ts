@@ -43,7 +43,7 @@ export class Publisher {
    * @throws {ClientError} unknown_channel, too_large, conflict; unavailable while the journal can't be reached
    */
   publish(submission: Submission): MaybePromise<string | null> {
-    const { channel, json, source, key } = submission
+    const { channel, json, source } = submission
     if (!isChannel(channel)) {
       throw new ClientError('unknown_channel', `'${channel.slice(0, 80)}' is no channel: <subsystem>:<rest>`)
     }
@@ -61,7 +61,9 @@ export class Publisher {
     if (json.length > limits.publicationBytes || isOver(json, limits.publicationBytes)) {
       throw new ClientError('too_large', `the data is over ${limits.publicationBytes} bytes`)
     }
-    if (key === undefined) return this.#accept(submission, policy.history !== null, source)
+    if (submission.key === undefined) return this.#accept(submission, policy.history !== null, source)
+    // A module's keys are not those of who publishes over HTTP.
+    const key = `${source} ${submission.key}`
     const known = this.#deps.dedupe.find(key, channel, json)
     if (known !== undefined) {
       this.#deps.counts.duplicates++

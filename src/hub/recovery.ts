@@ -1,23 +1,27 @@
 import { formatCursor } from '../journal/cursor.ts'
 import type { Entry, Journal, Page } from '../journal/journal.ts'
+import { CLOSE, isClientError } from '../protocol/codes.ts'
 import type { FrameId } from '../protocol/encode.ts'
-import { messageFrame, subscribedFrame } from '../protocol/encode.ts'
+import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
 import type { Hub } from './hub.ts'
+import { answerBytesOf, highWaterOf, paced } from './pacing.ts'
 import type { Range } from './subscriber.ts'
 
 export interface RecoveryDependencies {
   readonly live: Live
   readonly hub: Hub
   readonly journal: Journal
+  /** Asks the policy again. @throws {ClientError} */
+  admit(client: Client, channel: string): MaybePromise<void>
 }
 
 /**
  * Brings one client from a place in the journal to the live stream. What it missed goes out page by page,
  * paced by its link; it joins in the same turn of the event loop in which a page reaches the journal's head,
- * so that nothing falls between the two and nothing comes twice.
+ * so that nothing falls between the two and nothing comes twice. Until then its channels are `recovering`.
  */
 export class Recovery {
   readonly #deps: RecoveryDependencies
@@ -37,66 +41,104 @@ export class Recovery {
     this.#channels = channels
   }
 
-  /** Answers with `subscribed`, sends what was missed, and joins. `page` is null where nothing was asked. */
+  /**
+   * Answers with `subscribed`, sends what was missed, and joins; resolves when the client's next frame may be
+   * looked at. `page` is null where nothing was asked.
+   */
   begin(page: Page | null, range: Range): MaybePromise<void> {
-    const { journal } = this.#deps
+    const { journal, live, hub } = this.#deps
     if (page === null) {
       for (const channel of this.#channels) this.#answer(channel, journal.head, false, [])
       return this.#join(this.#channels)
     }
     // A second subscribe starts anew: off the live stream until what was asked for has been given.
-    for (const channel of this.#channels) this.#deps.hub.leave(this.#client, channel)
-    const recovered = range.since !== undefined
-    // Lost channels have no backlog: they are live from here on.
-    for (const channel of page.lost) this.#answer(channel, journal.head, false, [])
-    this.#join(page.lost)
-    const channels = this.#channels.filter((channel) => !page.lost.includes(channel))
-    if (channels.length === 0) return undefined
-    const fit = channels.length === 1 ? this.#fitting(page.entries) : 0
-    const first = page.entries.slice(0, fit)
-    const rest = page.entries.slice(fit)
+    for (const channel of this.#channels) hub.leave(this.#client, channel)
+    const entries = page.entries.filter((entry) => entry.exclude !== this.#client.session)
+    const fit = this.#channels.length === 1 ? this.#fitting(entries) : 0
+    const first = entries.slice(0, fit)
+    const rest = entries.slice(fit)
     const upTo = rest.length === 0 ? page.upTo : rest[0]!.position - 1
-    for (const channel of channels) {
-      this.#answer(channel, upTo, recovered, first)
+    for (const channel of this.#channels) {
+      // A lost channel begins where this page ends: live from now on, it would run ahead of the others, and
+      // the newest message's id would be no cursor for all of them.
+      if (page.lost.includes(channel)) this.#answer(channel, page.upTo, false, [])
+      else this.#answer(channel, upTo, range.since !== undefined, first)
     }
-    if (rest.length === 0 && !page.more && page.upTo === journal.head) return this.#join(channels)
-    return this.#flow(channels, { ...page, entries: rest })
+    if (rest.length > 0 || page.more || page.upTo !== journal.head) {
+      return this.#flow({ ...page, entries: rest })
+    }
+    this.#join(this.#channels)
+    return paced(this.#client, live.rules.config.limits)
   }
 
-  async #flow(channels: readonly string[], first: Page): Promise<void> {
-    const { journal, live } = this.#deps
-    const { rules } = live
+  async #flow(first: Page): Promise<void> {
+    const client = this.#client
+    client.recover(this.#channels)
+    try {
+      await this.#catchUp(first)
+    } finally {
+      client.recover(null)
+    }
+  }
+
+  async #catchUp(first: Page): Promise<void> {
+    const { journal, live, hub } = this.#deps
+    const client = this.#client
+    let { rules } = live
     let page = first
     for (;;) {
       await this.#send(page.entries)
-      if (!this.#client.open) return
-      // The policy that let it in is no more: it comes back, and the new one is asked.
-      if (live.rules !== rules) return this.#deps.hub.close(this.#client, 1012, 'reloaded')
+      if (live.rules !== rules) {
+        rules = live.rules
+        await this.#askAgain()
+      }
+      const channels = client.recovering
+      if (!client.open || channels.length === 0) return
       if (!page.more && page.upTo === journal.head) return this.#join(channels)
-      const { recoveryMessages } = live.rules.config.limits
-      const next = journal.since(channels, page.upTo, recoveryMessages)
+      const next = journal.since(channels, page.upTo, rules.config.limits.recoveryMessages)
       page = next instanceof Promise ? await next : next
       if (page.lost.length > 0) {
         // Retention overtook a client that reads slower than is written: it comes back and is told so.
-        return this.#deps.hub.close(this.#client, 4450, 'too slow to recover')
+        return hub.close(client, CLOSE.tooSlow, 'too slow to recover')
       }
     }
   }
 
-  /** Sends entries as `message` frames, never more at once than a quarter of what may wait for a client. */
+  /** Sends entries as `message` frames, never more at once than may wait for a client. */
   async #send(entries: readonly Entry[]): Promise<void> {
-    const highWater = this.#deps.live.rules.config.limits.bufferBytes / 4
+    const client = this.#client
+    const { limits } = this.#deps.live.rules.config
+    const batch = highWaterOf(limits) / 4
     let next = 0
-    while (next < entries.length && this.#client.open) {
-      this.#client.link.cork(() => {
+    while (next < entries.length && client.open) {
+      client.link.cork(() => {
         let size = 0
-        while (next < entries.length && size < highWater / 4) {
-          const frame = messageFrame(entries[next++]!.message)
+        while (next < entries.length && size < batch) {
+          const entry = entries[next++]!
+          if (entry.exclude === client.session || !client.isRecovering(entry.channel)) continue
+          const frame = messageFrame(entry.message)
           size += frame.length
-          this.#client.send(frame)
+          client.send(frame)
         }
       })
-      while (this.#client.open && this.#client.link.bufferedBytes > highWater) await this.#client.drained()
+      const drained = paced(client, limits)
+      if (drained !== undefined) await drained
+    }
+  }
+
+  /** The policies that let it in are no more: what the new ones refuse ends here. */
+  async #askAgain(): Promise<void> {
+    const client = this.#client
+    for (const channel of client.recovering) {
+      try {
+        const asked = this.#deps.admit(client, channel)
+        if (asked instanceof Promise) await asked
+      } catch (error) {
+        // Whatever kept the policy from saying yes: closed is the safe side.
+        if (!client.endRecovery(channel)) continue
+        const code = isClientError(error) ? error.code : 'internal'
+        client.send(unsubscribedFrame(channel, code, isClientError(error) ? error.message : 'refused'))
+      }
     }
   }
 
@@ -112,12 +154,13 @@ export class Recovery {
 
   /** How many entries go into the `subscribed` frame. */
   #fitting(entries: readonly Entry[]): number {
-    const { recoveryMessages, recoveryBytes } = this.#deps.live.rules.config.limits
+    const { limits } = this.#deps.live.rules.config
+    const bytes = answerBytesOf(limits)
     let size = 0
     let count = 0
     for (const entry of entries) {
       size += entry.message.length
-      if (size > recoveryBytes || count === recoveryMessages) break
+      if (size > bytes || count === limits.recoveryMessages) break
       count++
     }
     return count

@@ -19,9 +19,9 @@ const BYTES_PER_UNIT = 3
  *
  * uWS `publish` skips a socket whose buffer is over the hard limit, says nothing, and may deliver later
  * publications: a silent gap. To look at every socket at every publication would be the loop that topics
- * save. So all are looked at after so many published bytes that none could have gone from below the soft
- * limit to the hard one since the last look: half of the distance between them, for what was published in
- * the same turn of the event loop is not in the buffers yet. And twice a second, for what was sent directly.
+ * save. So all are looked at after so many bytes, published or sent to whomever, that none could have gone
+ * from below the soft limit to the hard one since the last look: half of the distance between them, for uWS
+ * holds back up to 32 publications below 16 KiB for a socket that are not in its buffer yet. And twice a second.
  */
 export class SlowGuard {
   readonly #options: SlowGuardOptions
@@ -42,12 +42,13 @@ export class SlowGuard {
     this.#timer = null
   }
 
-  /** Called before a frame of so many UTF-16 units is published. */
-  published(units: number): void {
+  /** Called before a frame of so many UTF-16 units is published or sent. */
+  count(units: number): void {
     this.#dirty = true
-    this.#units += units
     const distance = this.#options.hardBytes - this.#options.softBytes()
-    if (this.#units * BYTES_PER_UNIT * 2 > distance) this.#sweep()
+    if ((this.#units + units) * BYTES_PER_UNIT * 2 > distance) this.#sweep()
+    // After the look: this frame is in no buffer yet.
+    this.#units += units
   }
 
   #tick(): void {

@@ -40,16 +40,26 @@ export class Subscriber {
    * @throws {ClientError} unknown_channel, forbidden, unauthenticated, limit_exceeded, invalid_input
    */
   subscribe(client: Client, id: FrameId | undefined, channel: string, range: Range): MaybePromise<void> {
+    const { rules } = this.#deps.live
     this.#checkLimit(client, [channel])
     const admitted = this.admit(client, channel)
-    if (admitted instanceof Promise) return admitted.then(() => this.#start(client, id, [channel], range))
-    return this.#start(client, id, [channel], range)
+    if (!(admitted instanceof Promise)) return this.#start(client, id, [channel], range)
+    return admitted.then(() =>
+      // A policy that was swapped meanwhile has not been asked.
+      this.#deps.live.rules === rules
+        ? this.#start(client, id, [channel], range)
+        : this.subscribe(client, id, channel, range),
+    )
   }
 
   /** Subscribes to several at once: what they missed comes in one order over all of them. */
   async subscribeAll(client: Client, channels: readonly string[], range: Range): Promise<void> {
     this.#checkLimit(client, channels)
-    for (const channel of channels) await this.admit(client, channel)
+    let rules
+    do {
+      rules = this.#deps.live.rules
+      for (const channel of channels) await this.admit(client, channel)
+    } while (rules !== this.#deps.live.rules)
     await this.#start(client, undefined, channels, range)
   }
 
@@ -118,7 +128,8 @@ export class Subscriber {
       hub.join(client, channel, 'policy')
     }
     if (journaled.length === 0) return undefined
-    const recovery = new Recovery(this.#deps, client, id, journaled)
+    const admit = (who: Client, channel: string): MaybePromise<void> => this.admit(who, channel)
+    const recovery = new Recovery({ ...this.#deps, admit }, client, id, journaled)
     const page = this.#firstPage(journaled, range)
     if (page instanceof Promise) return page.then((known) => recovery.begin(known, range))
     return recovery.begin(page, range)
@@ -154,7 +165,8 @@ function refuse(verdict: Decision, channel: string): void {
   )
 }
 
-function refuseUnless(yes: boolean, channel: string): void {
+function refuseUnless(yes: unknown, channel: string): void {
   // True itself: a hook that forgets to return, or answers an object, must not open the channel.
-  if (typeof yes !== 'boolean' || !yes) throw new ClientError('forbidden', `${channel} is not for this client`)
+  if (typeof yes !== 'boolean' || !yes)
+    throw new ClientError('forbidden', `${channel} is not for this client`)
 }

@@ -113,7 +113,8 @@ export class NodeListener<State> implements Listener<State> {
         socket.closed()
         handlers.onClose(socket, code)
       })
-      stream.on('drain', () => handlers.onDrain(socket))
+      // Not the stream's `drain`: that comes only after more has waited than its own mark.
+      socket.onSent = () => handlers.onDrain(socket)
       socket.onDropped = () => handlers.onDropped(socket)
       handlers.onOpen(socket)
     })
@@ -126,6 +127,8 @@ export class NodeListener<State> implements Listener<State> {
 }
 
 const SUBPROTOCOL = 'livemessage.v1'
+
+const TEXT = { binary: false }
 
 /** How long a peer may take to answer our close frame. */
 const CLOSE_MS = 10_000
@@ -140,6 +143,8 @@ class NodeSocket<State> implements Socket<State> {
   #pingedAt = 0
   closing = false
   onDropped: () => void = () => undefined
+  /** What was given to `ws` has left. One function for all frames: streams tell of many of them at once. */
+  onSent: () => void = () => undefined
 
   constructor(
     state: State,
@@ -168,7 +173,7 @@ class NodeSocket<State> implements Socket<State> {
       this.onDropped()
       return false
     }
-    this.#native.send(frame, { binary: false })
+    this.#native.send(frame, TEXT, this.onSent)
     return true
   }
 

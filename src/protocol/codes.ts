@@ -37,6 +37,24 @@ export const CLOSE = {
 
 export type CloseCode = (typeof CLOSE)[keyof typeof CLOSE]
 
+/** Whether a WebSocket server may close with this code: `ws` refuses others, browsers don't show them. */
+export function isCloseCode(code: unknown): boolean {
+  if (!Number.isInteger(code)) return false
+  const number = code as number
+  return [1000, 1001, 1008, 1011, 1012, 1013].includes(number) || (number >= 3000 && number <= 4999)
+}
+
+/** A close frame has room for 123 bytes of reason. */
+const MAX_REASON_BYTES = 123
+
+/** The reason, cut to what a close frame can carry. */
+export function closeReason(reason: unknown): string {
+  const text = String(reason)
+  if (text.length * 3 <= MAX_REASON_BYTES) return text
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(MAX_REASON_BYTES))
+  return text.slice(0, read)
+}
+
 /**
  * An error that a client is told: its code, its message and its details go over the wire. Actions and hooks
  * may throw it; anything else that they throw becomes `internal`, and stays in the log.

@@ -25,16 +25,14 @@ export type ClientFrame =
     }
   | { readonly type: 'ping'; readonly id?: FrameId }
 
+type FrameErrorCode = 'bad_frame' | 'unknown_type' | 'invalid_input' | 'unknown_channel' | 'unavailable'
+
 /** A frame that can't be handled. `fatal`: the client speaks something else, and is closed with 4400. */
 export class FrameError extends ClientError {
   readonly id: FrameId | undefined
   readonly fatal: boolean
 
-  constructor(
-    error: { code: 'bad_frame' | 'unknown_type' | 'invalid_input' | 'unknown_channel'; message: string },
-    id: FrameId | undefined,
-    fatal = false,
-  ) {
+  constructor(error: { code: FrameErrorCode; message: string }, id: FrameId | undefined, fatal = false) {
     super(error.code, error.message)
     this.id = id
     this.fatal = fatal
@@ -64,7 +62,7 @@ export function decode(text: string | null): ClientFrame {
   const id = fields['id']
   if (id !== undefined && !isId(id)) {
     throw new FrameError(
-      { code: 'bad_frame', message: `id: a number, or a text of up to ${MAX_ID} characters` },
+      { code: 'bad_frame', message: `id: a number up to 2^53, or a text of up to ${MAX_ID} characters` },
       undefined,
     )
   }
@@ -76,20 +74,29 @@ function checkFields(fields: Record<string, unknown>, id: FrameId | undefined): 
   switch (fields['type']) {
     case 'call':
       return checkText(fields, 'action', id)
-    case 'publish':
     case 'unsubscribe':
       return checkChannel(fields, id)
+    case 'publish':
+      checkChannel(fields, id)
+      if (fields['data'] === undefined) throw invalid('data: is missing', id)
+      return
     case 'subscribe':
       checkChannel(fields, id)
       return checkRange(fields, id)
     case 'history':
       checkChannel(fields, id)
       checkRange(fields, id)
-      return checkCount(fields, 'limit', id)
+      return checkCount(fields, 'limit', id, 1)
     case 'authenticate':
       return checkText(fields, 'token', id)
     case 'ping':
       return
+    case 'presence':
+    case 'confirm':
+      throw unavailable(fields['type'], id)
+    case 'ack':
+      // Its `id` is the event's, not the frame's: an answer that carried it might be taken for another frame's.
+      throw unavailable('ack', undefined)
     default:
       throw new FrameError({ code: 'unknown_type', message: `type: ${quote(fields['type'])} is none` }, id)
   }
@@ -115,10 +122,15 @@ function checkRange(fields: Record<string, unknown>, id: FrameId | undefined): v
   checkCount(fields, 'last', id)
 }
 
-function checkCount(fields: Record<string, unknown>, key: string, id: FrameId | undefined): void {
+function checkCount(
+  fields: Record<string, unknown>,
+  key: string,
+  id: FrameId | undefined,
+  least: 0 | 1 = 0,
+): void {
   const count = fields[key]
-  if (count !== undefined && !(Number.isSafeInteger(count) && (count as number) >= 0)) {
-    throw invalid(`${key}: expected a whole number from 0`, id)
+  if (count !== undefined && !(Number.isSafeInteger(count) && (count as number) >= least)) {
+    throw invalid(`${key}: expected a whole number from ${least}`, id)
   }
 }
 
@@ -127,7 +139,9 @@ function checkText(fields: Record<string, unknown>, key: string, id: FrameId | u
 }
 
 function isId(id: unknown): id is FrameId {
-  return (typeof id === 'number' && Number.isFinite(id)) || (typeof id === 'string' && id.length <= MAX_ID)
+  // Beyond 2^53 JSON.parse has rounded: the client would not know its own id again.
+  if (typeof id === 'number') return Math.abs(id) <= Number.MAX_SAFE_INTEGER
+  return typeof id === 'string' && id.length <= MAX_ID
 }
 
 function broken(message: string): FrameError {
@@ -136,6 +150,10 @@ function broken(message: string): FrameError {
 
 function invalid(message: string, id: FrameId | undefined): FrameError {
   return new FrameError({ code: 'invalid_input', message }, id)
+}
+
+function unavailable(type: string, id: FrameId | undefined): FrameError {
+  return new FrameError({ code: 'unavailable', message: `type: '${type}' is not served by this version` }, id)
 }
 
 function quote(value: unknown): string {

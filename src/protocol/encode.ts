@@ -1,4 +1,5 @@
 import type { ErrorCode } from './codes.ts'
+import { tryWriteJson } from './json.ts'
 
 /*
  * Frames as JSON text. A publication's message object is written once and serves every transport: as it is
@@ -53,7 +54,10 @@ export function errorFrame(
 
 /** `{"code","message","details"}`, as error frames and HTTP errors carry it. */
 export function errorBody(code: ErrorCode, message: string, details?: unknown): string {
-  return JSON.stringify(details === undefined ? { code, message } : { code, message, details })
+  const told = `{"code":"${code}","message":${JSON.stringify(message)}`
+  // Details come from modules: what JSON can't carry is left out.
+  const json = details === undefined ? undefined : tryWriteJson(details)
+  return json === undefined ? `${told}}` : `${told},"details":${json}}`
 }
 
 export function unsubscribedFrame(channel: string, code: ErrorCode, message: string): string {
@@ -69,7 +73,11 @@ export function reconnectFrame(afterMs: number, reason: string): string {
   return JSON.stringify({ type: 'reconnect', after: afterMs, reason })
 }
 
-export const PONG_FRAME = '{"type":"pong"}'
+export function pongFrame(id: FrameId | undefined): string {
+  return id === undefined ? PONG_FRAME : `{"type":"pong"${idPart(id)}}`
+}
+
+const PONG_FRAME = '{"type":"pong"}'
 
 /** What a client marks a frame with, to recognise the answer. */
 export type FrameId = number | string

@@ -1,4 +1,5 @@
 import { isAscii, isUtf8 } from 'node:buffer'
+import { oneLine } from './json-text.ts'
 
 /** JSON text and what it says. */
 export interface Json {
@@ -22,16 +23,26 @@ export function parseJson(text: string): Json | null {
     if (error instanceof SyntaxError) return null
     throw error
   }
-  // In JSON text a line break can only be white space between tokens; SSE and NDJSON need one line.
-  return { text: LINE_BREAK.test(text) ? JSON.stringify(value) : text, value }
+  // SSE and NDJSON need one line. Not by writing the value again: that would round large numbers.
+  return { text: oneLine(text), value }
 }
 
 /**
  * A value as JSON text; `undefined` becomes null.
  * @throws {TypeError} where JSON can't carry it: cycles, BigInt
+ * @throws {RangeError} where it is nested so deeply that it can't be written
  */
 export function writeJson(value: unknown): string {
-  return (JSON.stringify(value) as string | undefined) ?? 'null'
+  const json: string | undefined = JSON.stringify(value)
+  return json ?? 'null'
 }
 
-const LINE_BREAK = /[\n\r]/
+/** A value as JSON text; undefined where JSON can't carry it. */
+export function tryWriteJson(value: unknown): string | undefined {
+  try {
+    return writeJson(value)
+  } catch {
+    // Whatever a module's `toJSON` threw: the answer is that there is no text.
+    return undefined
+  }
+}

@@ -69,7 +69,7 @@ export interface PublishOptions {
 /** What every module gets. */
 export interface BaseContext {
   readonly log: Log
-  /** Aborted when the deadline passes or the daemon stops. */
+  /** Aborted when the deadline passes or the daemon stops, as long as this run of the module is under way. */
   readonly signal: AbortSignal
   /**
    * The home database.

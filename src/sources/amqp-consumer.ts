@@ -18,6 +18,8 @@ export interface ConsumerOptions {
   readonly retry: Retry
   readonly drainMs: number
   readonly closeMs: number
+  /** How long the broker may take to begin to deliver. */
+  readonly openMs: number
   readonly log: Log
   readonly deadLetters: DeadLetters
   readonly handlers: SourceHandlers
@@ -106,7 +108,7 @@ export class QueueConsumer {
 
   /** Resolves with the reason when the channel is closed. */
   async #consume(link: AmqpLink, first: () => void): Promise<string> {
-    const { exchange, prefetch, handlers, onState } = this.#options
+    const { exchange, prefetch, openMs, handlers, onState } = this.#options
     const { queue } = this.spec
     let reason: string | null = null
     let deleted = false
@@ -117,6 +119,12 @@ export class QueueConsumer {
     })
     const session: Session = { channel, over: new AbortController(), fresh: true, done: null }
     this.#session = session
+    // A quorum queue that was new when the broker crashed may never answer again. The others go on meanwhile: the
+    // question stays asked, and the connection's end, or ours, is its end too.
+    const late = setTimeout(() => {
+      onState(`subsystem ${this.spec.subsystem}: queue ${queue}: no answer within ${openMs} ms`)
+      first()
+    }, openMs)
     try {
       await channel.prefetch(prefetch)
       await channel.consume(queue, (message) => {
@@ -128,6 +136,7 @@ export class QueueConsumer {
         reason ??= `queue ${queue} was deleted`
         void this.#close(channel)
       })
+      clearTimeout(late)
       if (this.#stopped.signal.aborted) await this.#close(channel)
       else onState(null)
       first()
@@ -136,6 +145,8 @@ export class QueueConsumer {
     } catch (error) {
       reason ??= messageOf(error)
       await this.#close(channel)
+    } finally {
+      clearTimeout(late)
     }
     session.over.abort()
     this.#session = null

@@ -22,6 +22,8 @@ export interface AmqpSourceOptions extends AmqpConnectionOptions {
   readonly log: Log
   /** How long a stop waits for the messages in hand. @default 5000 */
   readonly drainMs?: number
+  /** How long the broker may take to begin to deliver from a queue, before that is called down. @default 5000 */
+  readonly openMs?: number
 }
 
 export interface AmqpSource extends Source {
@@ -148,6 +150,7 @@ class QueueSource implements AmqpSource {
       retry = DEFAULT_RETRY,
       drainMs = 5_000,
       closeMs = 1_000,
+      openMs = 5_000,
     } = this.#options
     return new QueueConsumer(spec, {
       exchange,
@@ -156,6 +159,7 @@ class QueueSource implements AmqpSource {
       retry,
       drainMs,
       closeMs,
+      openMs,
       handlers,
       log: this.#log,
       deadLetters: this.#deadLetters,

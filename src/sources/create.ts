@@ -1,9 +1,9 @@
 import type { BrokerConfig, PostgresConfig } from '../config/config.ts'
 import type { Log } from '../ops/log.ts'
 import type { Registry } from '../registry/registry.ts'
-import { type AmqpSource, createAmqpSource } from './amqp.ts'
+import type { AmqpSource } from './amqp.ts'
 import type { QueueSpec } from './amqp-topology.ts'
-import { createPostgresSource, type PostgresSource } from './postgres.ts'
+import type { PostgresSource } from './postgres.ts'
 import type { Source } from './source.ts'
 
 export interface SourcesOptions {
@@ -24,13 +24,11 @@ export interface Sources {
   apply(registry: Registry, subsystems: Iterable<string>): Promise<void>
 }
 
-export function createSources(options: SourcesOptions): Sources {
-  const { listenUrl, registry, broker, log } = options
-  const databases = listenUrl === null ? [] : postgresSources(listenUrl, options)
-  const amqp: AmqpSource[] =
-    broker === null
-      ? []
-      : [createAmqpSource({ ...broker, queues: queuesOf(broker, registry, options.subsystems), log })]
+/** Loads the clients of those servers only that the config has. */
+export async function createSources(options: SourcesOptions): Promise<Sources> {
+  const { listenUrl, broker } = options
+  const databases = listenUrl === null ? [] : await postgresSources(listenUrl, options)
+  const amqp = broker === null ? [] : [await amqpSource(broker, options)]
   return {
     all: [...databases, ...amqp],
     async apply(next, subsystems) {
@@ -43,7 +41,19 @@ export function createSources(options: SourcesOptions): Sources {
   }
 }
 
-function postgresSources(url: string, { postgres, registry, log }: SourcesOptions): PostgresSource[] {
+async function amqpSource(
+  broker: BrokerConfig,
+  { registry, subsystems, log }: SourcesOptions,
+): Promise<AmqpSource> {
+  const { createAmqpSource } = await import('./amqp.ts')
+  return createAmqpSource({ ...broker, queues: queuesOf(broker, registry, subsystems), log })
+}
+
+async function postgresSources(
+  url: string,
+  { postgres, registry, log }: SourcesOptions,
+): Promise<PostgresSource[]> {
+  const { createPostgresSource } = await import('./postgres.ts')
   const own = databaseOf(url)
   const common = { channel: postgres.channel, notify: registry.notify, log }
   const home = createPostgresSource({ ...common, name: 'postgres', url, database: own })

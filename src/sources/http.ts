@@ -1,7 +1,7 @@
 import type { Peers } from '../auth/peers.ts'
 import { ClientError } from '../protocol/codes.ts'
-import { readJson } from '../protocol/json.ts'
-import { memberText } from './json-text.ts'
+import { readJson, tryWriteJson } from '../protocol/json.ts'
+import { memberText } from '../protocol/json-text.ts'
 import type { MaybePromise, Source, SourceState } from './source.ts'
 
 /** The part of a listener's request that is needed. Valid until `handle` returns. */
@@ -103,7 +103,7 @@ export class HttpSource implements Source {
         if (data === undefined) throw new ClientError('invalid_input', 'data: is missing')
         return this.#deps.publish({
           channel,
-          json: memberText(read.text, 'data') ?? JSON.stringify(data),
+          json: memberText(read.text, 'data') ?? written(data),
           source: 'http',
           key: scopedKey(headerKey || textOr(key, 'key'), publisher),
           exclude: textOr(exclude, 'exclude') || undefined,
@@ -143,6 +143,12 @@ function accept(response: PublishResponse, id: string | null): void {
 function bodyOrThrow(body: Buffer | null): Buffer {
   if (body === null) throw new ClientError('too_large', 'the body is too large')
   return body
+}
+
+function written(data: unknown): string {
+  const json = tryWriteJson(data)
+  if (json === undefined) throw new ClientError('invalid_input', 'data: nested too deeply')
+  return json
 }
 
 function channelOf(query: string): string {

@@ -2,20 +2,23 @@ import { authenticate } from '../auth/authenticator.ts'
 import type { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
 import type { Hub } from '../hub/hub.ts'
+import { paced } from '../hub/pacing.ts'
 import type { Publisher } from '../hub/publisher.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { History } from '../hub/history.ts'
 import type { Counts } from '../ops/counts.ts'
-import { CLOSE, ClientError, type CloseCode, isClientError } from '../protocol/codes.ts'
+import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
 import type { ClientFrame } from '../protocol/decode.ts'
-import { errorFrame, type FrameId, PONG_FRAME, replyFrame } from '../protocol/encode.ts'
-import { writeJson } from '../protocol/json.ts'
+import { errorFrame, type FrameId, pongFrame, replyFrame } from '../protocol/encode.ts'
+import { tryWriteJson, writeJson } from '../protocol/json.ts'
+import { memberText, oneLine } from '../protocol/json-text.ts'
 import type { Services } from '../registry/context.ts'
 import { dispatch } from '../registry/dispatch.ts'
 import type { Credentials, User } from '../registry/define.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live, Rules } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { unauthenticatedCode } from './endings.ts'
 import type { Inbox } from './inbox.ts'
 
 export interface CommandsDependencies {
@@ -40,21 +43,22 @@ export class Commands {
   }
 
   /**
-   * Handles one frame and answers it. A promise means that the next frame must wait.
+   * Handles one frame and answers it. A promise means that the next frame must wait. `text` is the frame as
+   * it came.
    * @throws {ClientError}
    */
-  execute(client: Client, frame: ClientFrame, inbox: Inbox): MaybePromise<void> {
+  execute(client: Client, frame: ClientFrame, text: string, inbox: Inbox): MaybePromise<void> {
     const { rules } = this.#deps.live
     const { hooks } = rules.registry
     if (rules.config.auth.required && client.identity === null && !OPEN_TO_ALL.has(frame.type)) {
       throw new ClientError('unauthenticated', 'authenticate first')
     }
-    if (hooks.message === null) return this.#execute(client, frame, inbox)
+    if (hooks.message === null) return this.#execute(client, frame, text, inbox)
     const { message } = hooks
     const call = { place: 'hooks.message', connection: client, deadlineMs: rules.config.limits.callMs }
     const asked = runHook(call, this.#deps.services, (run) => message({ ...frame }, run))
-    if (asked instanceof Promise) return asked.then(() => this.#execute(client, frame, inbox))
-    return this.#execute(client, frame, inbox)
+    if (asked instanceof Promise) return asked.then(() => this.#execute(client, frame, text, inbox))
+    return this.#execute(client, frame, text, inbox)
   }
 
   /** Makes a user of a connection. Its subscriptions stay; another user's connection it can't become. */
@@ -63,6 +67,8 @@ export class Commands {
       throw new ClientError('forbidden', 'this connection belongs to another user: open a new one')
     }
     this.#deps.hub.identify(client, user)
+    // It left while it was asked who it is: nobody would clear its deadline.
+    if (!client.open) return
     if (user.expires === undefined) this.#deps.deadlines.clear(client)
     else {
       const deadline = { at: user.expires, code: CLOSE.tokenExpired, reason: 'token expired' }
@@ -70,14 +76,15 @@ export class Commands {
     }
   }
 
-  /** Waits for the actions that are running, but no longer than the deadline. */
+  /** Waits for the actions that are running, those that begin meanwhile too, but no longer than the deadline. */
   async settle(deadlineMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined
-    const deadline = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, deadlineMs)
+    const deadline = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), deadlineMs)
     })
-    const answered = Promise.all(this.#running)
-    await Promise.race([answered, deadline])
+    while (this.#running.size > 0) {
+      if ((await Promise.race([Promise.all(this.#running), deadline])) === 'late') break
+    }
     clearTimeout(timer)
   }
 
@@ -88,15 +95,15 @@ export class Commands {
     }
     const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
     this.#deps.counts.error('client', told.code)
-    client.send(errorFrame(id, told.code, told.message, writable(told.details)))
+    client.send(errorFrame(id, told.code, told.message, told.details))
   }
 
-  #execute(client: Client, frame: ClientFrame, inbox: Inbox): MaybePromise<void> {
+  #execute(client: Client, frame: ClientFrame, text: string, inbox: Inbox): MaybePromise<void> {
     switch (frame.type) {
       case 'call':
         return this.#call(client, frame, inbox)
       case 'publish':
-        return this.#publish(client, frame, inbox)
+        return this.#publish(client, frame, text, inbox)
       case 'subscribe':
         return this.#deps.subscriber.subscribe(client, frame.id, frame.channel, frame)
       case 'unsubscribe':
@@ -107,7 +114,7 @@ export class Commands {
       case 'authenticate':
         return this.#authenticate(client, frame)
       case 'ping':
-        client.send(PONG_FRAME)
+        client.send(pongFrame(frame.id))
         return undefined
       default:
         return unreachable(frame)
@@ -138,12 +145,17 @@ export class Commands {
     this.#running.add(answered)
   }
 
-  #publish(client: Client, frame: ClientFrame & { type: 'publish' }, inbox: Inbox): MaybePromise<void> {
+  #publish(
+    client: Client,
+    frame: ClientFrame & { type: 'publish' },
+    text: string,
+    inbox: Inbox,
+  ): MaybePromise<void> {
     takeCall(inbox, this.#deps.live.rules)
     this.#deps.subscriber.checkPublish(client, frame.channel)
     const id = this.#deps.publisher.publish({
       channel: frame.channel,
-      json: writeJson(frame.data),
+      json: dataOf(frame, text),
       source: 'client',
     })
     if (id instanceof Promise) return id.then((cursor) => replyId(client, frame.id, cursor))
@@ -154,6 +166,7 @@ export class Commands {
     await this.#deps.subscriber.admit(client, frame.channel)
     const answer = await this.#deps.history.read(frame.channel, frame)
     reply(client, frame.id, answer)
+    await paced(client, this.#deps.live.rules.config.limits)
   }
 
   async #authenticate(client: Client, frame: ClientFrame & { type: 'authenticate' }): Promise<void> {
@@ -180,12 +193,6 @@ export class Commands {
   }
 }
 
-/** A token that was good comes back as a new one: the client is told so by 4453. */
-export function unauthenticatedCode({ details }: ClientError): CloseCode {
-  const expired = (details as { readonly reason?: unknown } | undefined)?.reason === 'expired'
-  return expired ? CLOSE.tokenExpired : CLOSE.unauthenticated
-}
-
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
 
 function takeCall(inbox: Inbox, rules: Rules): void {
@@ -201,14 +208,11 @@ function replyId(client: Client, id: FrameId | undefined, cursor: string | null)
   reply(client, id, cursor === null ? '{"id":null}' : `{"id":"${cursor}"}`)
 }
 
-/** Details come from modules: what JSON can't carry is left out. */
-function writable(details: unknown): unknown {
-  try {
-    writeJson(details)
-    return details
-  } catch {
-    return undefined
-  }
+/** The data as the client wrote it: numbers keep every digit. */
+function dataOf(frame: ClientFrame & { type: 'publish' }, text: string): string {
+  const json = memberText(oneLine(text), 'data') ?? tryWriteJson(frame.data)
+  if (json === undefined) throw new ClientError('invalid_input', 'data: nested too deeply')
+  return json
 }
 
 function unreachable(frame: never): never {

@@ -29,14 +29,15 @@ export class HttpRouter {
     }
   }
 
-  handle(request: Request, response: Response): void {
+  handle(request: Request, asked: Response): void {
     const { path } = request
+    const response = request.method === 'HEAD' ? new HeadResponse(asked) : asked
     try {
       const methods = this.#find(path)
       if (methods === undefined) throw new ClientError('not_found', 'nothing is here')
       const handler = this.#choose(methods, request.method)
       if (handler !== undefined) return handler(request, response)
-      const allow = Object.keys(methods).join(', ')
+      const allow = allowed(methods)
       this.refuse(response, new ClientError('method_not_allowed', `use ${allow}`), { Allow: allow })
     } catch (error) {
       this.refuse(response, error)
@@ -58,6 +59,29 @@ export class HttpRouter {
   #choose(methods: Route['methods'], method: string): RequestHandler | undefined {
     if (Object.hasOwn(methods, method)) return methods[method]
     return method === 'HEAD' ? methods['GET'] : undefined
+  }
+}
+
+function allowed(methods: Route['methods']): string {
+  const names = Object.keys(methods)
+  if (Object.hasOwn(methods, 'GET') && !Object.hasOwn(methods, 'HEAD')) names.push('HEAD')
+  return names.join(', ')
+}
+
+/** Sends the head alone: uWS would send the body too, and the client take it for the next answer. */
+class HeadResponse implements Response {
+  readonly #response: Response
+
+  constructor(response: Response) {
+    this.#response = response
+  }
+
+  get done(): boolean {
+    return this.#response.done
+  }
+
+  reply(status: number, headers: Readonly<Record<string, string>>): void {
+    this.#response.reply(status, headers, '')
   }
 }
 

@@ -12,7 +12,7 @@ export class Inbox {
   /** A frame is being handled whose answer must come before the next is looked at. */
   busy = false
   #waiting: (string | null)[] = []
-  #waitingUnits = 0
+  #waitingBytes = 0
 
   constructor(rules: Pick<Rules, 'frameRate' | 'callRate'>) {
     this.frames = rules.frameRate.bucket()
@@ -21,8 +21,8 @@ export class Inbox {
 
   /** False when more waits than `limitBytes`. */
   push(text: string | null, limitBytes: number): boolean {
-    this.#waitingUnits += text?.length ?? 0
-    if (this.#waitingUnits > limitBytes) return false
+    this.#waitingBytes += sizeOf(text)
+    if (this.#waitingBytes > limitBytes) return false
     this.#waiting.push(text)
     return true
   }
@@ -30,7 +30,20 @@ export class Inbox {
   /** Undefined when nothing waits. */
   shift(): string | null | undefined {
     const text = this.#waiting.shift()
-    this.#waitingUnits -= text?.length ?? 0
+    if (text !== undefined) this.#waitingBytes -= sizeOf(text)
     return text
   }
+
+  /** The client is gone: nothing of it will be handled. */
+  clear(): void {
+    this.#waiting = []
+    this.#waitingBytes = 0
+  }
+}
+
+/** What a waiting frame costs beside its text: many empty ones are no small thing. */
+const FRAME_BYTES = 64
+
+function sizeOf(text: string | null): number {
+  return FRAME_BYTES + (text === null ? 0 : 2 * text.length)
 }

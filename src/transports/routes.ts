@@ -40,9 +40,8 @@ export function routes(deps: RoutesDependencies): Route[] {
       methods: {
         GET: (request, response) => {
           checkKey(live, request)
-          const headers = { 'Content-Type': metrics.contentType }
           metrics.read().then(
-            (text) => response.reply(200, headers, text),
+            ({ contentType, text }) => response.reply(200, { 'Content-Type': contentType }, text),
             (error: unknown) => deps.refuse(response, error),
           )
         },

@@ -1,25 +1,23 @@
 import { createAddresses, type Addresses } from '../auth/addresses.ts'
 import { authenticate } from '../auth/authenticator.ts'
-import { tokenOf } from '../auth/bearer.ts'
-import { parseCookies } from '../auth/cookies.ts'
 import { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
 import type { Hub } from '../hub/hub.ts'
-import type { Range, Subscriber } from '../hub/subscriber.ts'
+import type { Subscriber } from '../hub/subscriber.ts'
 import type { Request, Socket, Upgrade } from '../listeners/listener.ts'
 import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
 import { decode, FrameError } from '../protocol/decode.ts'
 import { errorBody, reconnectFrame, welcomeFrame } from '../protocol/encode.ts'
-import { isChannel } from '../protocol/names.ts'
-import type { Credentials } from '../registry/define.ts'
 import type { Services } from '../registry/context.ts'
-import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { VERSION } from '../version.ts'
-import { type Commands, unauthenticatedCode } from './commands.ts'
+import type { Commands } from './commands.ts'
+import { closeCodeOf } from './endings.ts'
+import { checkUrl, type Handshake, readHandshake } from './handshake.ts'
 import { Inbox } from './inbox.ts'
+import { type Visit, Visits } from './visits.ts'
 
 export interface WebSocketDependencies {
   readonly live: Live
@@ -32,13 +30,15 @@ export interface WebSocketDependencies {
 }
 
 /** What is kept for one socket. */
-export class Peer {
+export class Peer implements Visit {
   readonly address: string
   handshake: Handshake | null
   client: Client | null = null
   inbox: Inbox | null = null
   /** Whether the address was counted, and has to be given back. */
   counted = false
+  letIn = false
+  leftWith = 0
 
   constructor(address: string, handshake: Handshake | null) {
     this.address = address
@@ -46,21 +46,16 @@ export class Peer {
   }
 }
 
-/** What the upgrade brought that is needed once more after it; null for a plain `new WebSocket(url)`. */
-interface Handshake {
-  readonly credentials: Credentials | null
-  readonly channels: readonly string[]
-  readonly range: Range
-}
-
 /** The raw WebSocket transport: one JSON object a text frame, both ways. */
 export class WebSocketTransport {
   readonly #deps: WebSocketDependencies
   readonly #addresses: Addresses
+  readonly #visits: Visits
   #draining = false
 
   constructor(deps: WebSocketDependencies) {
     this.#deps = deps
+    this.#visits = new Visits(deps)
     const { limits, trustedProxies } = deps.live.rules.config
     this.#addresses = createAddresses({
       limit: limits.connectionsPerAddress,
@@ -79,7 +74,7 @@ export class WebSocketTransport {
       this.#deps.counts.error('upgrade', 'forbidden')
       return refusal(403, 'forbidden', 'this origin is not allowed; see `origins` in the config')
     }
-    const state = new Peer(peers.clientAddress(request), this.#readHandshake(request))
+    const state = new Peer(peers.clientAddress(request), readHandshake(request, this.#deps.live.rules))
     const offered = request.header('sec-websocket-protocol')
     return offers(offered, SUBPROTOCOL)
       ? { accept: true, state, protocol: SUBPROTOCOL }
@@ -102,11 +97,13 @@ export class WebSocketTransport {
     peer.counted = true
     const { handshake } = peer
     peer.handshake = null
-    if (handshake === null && this.#deps.live.rules.registry.hooks.connect === null)
+    if (handshake === null && this.#deps.live.rules.registry.hooks.connect === null) {
+      peer.letIn = true
       return this.#welcome(client)
+    }
     const inbox = this.#inboxOf(peer)
     inbox.busy = true
-    this.#open(client, handshake).then(
+    this.#open(peer, client, handshake).then(
       () => this.#next(peer, inbox),
       (error: unknown) => this.#end(client, undefined, error, closeCodeOf(error)),
     )
@@ -131,6 +128,7 @@ export class WebSocketTransport {
 
   onDropped(socket: Socket<Peer>): void {
     this.#deps.counts.droppedFrames++
+    if (socket.state.client?.open === true) this.#deps.counts.slowClients++
     // Not now: uWS is in the middle of handing out what was published. Nothing more is sent: `open` is false.
     socket.state.client?.end()
     setImmediate(() => socket.terminate())
@@ -141,88 +139,46 @@ export class WebSocketTransport {
   }
 
   onClose(socket: Socket<Peer>, code: number): void {
-    const { client, address, counted } = socket.state
-    if (counted) this.#addresses.leave(address)
-    socket.state.counted = false
+    const peer = socket.state
+    const { client } = peer
+    if (peer.counted) this.#addresses.leave(peer.address)
+    peer.counted = false
+    peer.inbox?.clear()
     if (client === null) return
     this.#deps.hub.remove(client)
     this.#deps.deadlines.clear(client)
-    this.#tellDisconnect(client, code)
+    this.#visits.left(peer, client, code)
+  }
+
+  /** How many addresses have connections that are counted. */
+  get addresses(): number {
+    return this.#addresses.size
   }
 
   /**
    * Tells everyone when to come back, spread so that they don't all come at once, and closes: no new client
-   * is taken any more. Resolves when the close frames are on their way.
+   * is taken any more. Resolves when they are gone, and the hooks have been told.
    */
   async dismiss(reason: 'restart' | 'shutdown'): Promise<void> {
     this.#draining = true
     const { hub } = this.#deps
-    if (hub.size === 0) return
     const spreadMs = Math.min(MAX_SPREAD_MS, MIN_SPREAD_MS + hub.size)
     const code = reason === 'restart' ? CLOSE.restarting : CLOSE.goingAway
-    for (const client of [...hub]) {
+    const clients = [...hub]
+    for (const client of clients) {
       client.send(reconnectFrame(Math.floor(Math.random() * spreadMs), reason))
       hub.close(client, code, reason)
     }
-    await new Promise((resolve) => setTimeout(resolve, FLUSH_MS))
-  }
-
-  #readHandshake(request: Request): Handshake | null {
-    const { config, registry, tokens } = this.#deps.live.rules
-    const { query } = request
-    const credentials =
-      registry.hooks.authenticate === null
-        ? tokens.configured || config.auth.required
-          ? this.#tokenOnly(request, query)
-          : null
-        : this.#allCredentials(request, query)
-    if (!query.includes('channel=')) {
-      return credentials === null && !config.auth.required ? null : { credentials, channels: [], range: {} }
-    }
-    const parameters = new URLSearchParams(query)
-    const last = parameters.get('last')
-    return {
-      credentials,
-      channels: [...new Set(parameters.getAll('channel'))],
-      range: {
-        since: parameters.get('since') ?? undefined,
-        last: last === null ? undefined : Number(last),
-      },
-    }
-  }
-
-  #tokenOnly(request: Request, query: string): Credentials | null {
-    const token = this.#token(request, query)
-    return token === null ? null : { token, headers: {}, cookies: {}, query: {}, address: '' }
-  }
-
-  #allCredentials(request: Request, query: string): Credentials {
-    const headers: Record<string, string> = Object.create(null)
-    request.eachHeader((name, value) => {
-      headers[name] = name in headers ? `${headers[name]}, ${value}` : value
-    })
-    return {
-      token: this.#token(request, query),
-      headers,
-      cookies: parseCookies(request.header('cookie')),
-      query: Object.fromEntries(new URLSearchParams(query)),
-      address: this.#deps.live.rules.peers.clientAddress(request),
-    }
-  }
-
-  #token(request: Request, query: string): string | null {
-    const { cookie } = this.#deps.live.rules.config.auth
-    const found = tokenOf({
-      authorization: request.header('authorization'),
-      query,
-      cookies: cookie === null ? '' : request.header('cookie'),
-      cookieName: cookie,
-    })
-    return found?.token ?? null
+    if (clients.length > 0) await passed(FLUSH_MS)
+    // Those that have not answered the close frame.
+    for (const client of hub) client.link.terminate()
+    const end = performance.now() + FLUSH_MS
+    while (hub.size > 0 && performance.now() < end) await passed(TERMINATE_CHECK_MS)
+    await this.#visits.settle()
   }
 
   /** Authenticates, welcomes, lets the hook have its say, and subscribes to what the URL names. */
-  async #open(client: Client, handshake: Handshake | null): Promise<void> {
+  async #open(peer: Peer, client: Client, handshake: Handshake | null): Promise<void> {
     const { rules } = this.#deps.live
     if (handshake?.credentials != null) {
       const user = await authenticate(handshake.credentials, rules, this.#deps.services)
@@ -235,11 +191,7 @@ export class WebSocketTransport {
       const deadline = { at, code: CLOSE.authenticationTimeout, reason: 'authentication took too long' }
       this.#deps.deadlines.set(client, deadline)
     }
-    const { connect } = rules.registry.hooks
-    if (connect !== null) {
-      const call = { place: 'hooks.connect', connection: client, deadlineMs: rules.config.limits.callMs }
-      await runHook(call, this.#deps.services, (run) => connect(client, run))
-    }
+    await this.#visits.come(peer, client)
     if (handshake === null || handshake.channels.length === 0 || !client.open) return
     checkUrl(handshake)
     if (rules.config.auth.required && client.identity === null) {
@@ -279,7 +231,7 @@ export class WebSocketTransport {
     try {
       const frame = decode(text)
       id = frame.id
-      const result = this.#deps.commands.execute(client, frame, inbox)
+      const result = this.#deps.commands.execute(client, frame, text ?? '', inbox)
       if (!(result instanceof Promise)) return undefined
       return result.catch((error: unknown) => this.#deps.commands.refuse(client, frame.id, error))
     } catch (error) {
@@ -297,17 +249,6 @@ export class WebSocketTransport {
     this.#deps.commands.refuse(client, id, error)
     this.#deps.hub.close(client, code, isClientError(error) ? error.code : 'internal')
   }
-
-  #tellDisconnect(client: Client, code: number): void {
-    const { registry, config } = this.#deps.live.rules
-    const { disconnect } = registry.hooks
-    if (disconnect === null) return
-    const call = { place: 'hooks.disconnect', connection: client, deadlineMs: config.limits.callMs }
-    const told = async (): Promise<void> =>
-      runHook(call, this.#deps.services, (run) => disconnect(client, { code, reason: reasonOf(code) }, run))
-    // What it throws is logged where hooks are run; there is nobody left to tell.
-    told().catch(() => this.#deps.counts.error('hook', 'disconnect'))
-  }
 }
 
 /** Over how long a time clients are asked to come back: a second, and a millisecond more for each of them. */
@@ -316,6 +257,8 @@ const MAX_SPREAD_MS = 30_000
 
 /** How long what was sent last may take to leave before the sockets are ended. */
 const FLUSH_MS = 100
+
+const TERMINATE_CHECK_MS = 5
 
 const SUBPROTOCOL = 'livemessage.v1'
 
@@ -327,54 +270,6 @@ function refusal(status: number, code: 'unavailable' | 'forbidden', message: str
   return { accept: false, status, body: `{"error":${errorBody(code, message)}}` }
 }
 
-/** @throws {ClientError} */
-function checkUrl({ channels, range }: Handshake): void {
-  const wrong = channels.find((channel) => !isChannel(channel))
-  if (wrong !== undefined)
-    throw new ClientError('unknown_channel', `channel: '${wrong.slice(0, 80)}' is none`)
-  const { since, last } = range
-  if (since !== undefined && last !== undefined) {
-    throw new ClientError('invalid_input', 'since, last: one of them, not both')
-  }
-  if (last !== undefined && !(Number.isSafeInteger(last) && last >= 0)) {
-    throw new ClientError('invalid_input', 'last: expected a whole number from 0')
-  }
-}
-
-function closeCodeOf(error: unknown): number {
-  if (!isClientError(error)) return 1011
-  switch (error.code) {
-    case 'unauthenticated':
-      return unauthenticatedCode(error)
-    case 'rate_limited':
-    case 'limit_exceeded':
-      return CLOSE.rateLimited
-    case 'internal':
-    case 'unavailable':
-    case 'timeout':
-      return 1011
-    case 'invalid_input':
-      return CLOSE.badFrame
-    default:
-      return CLOSE.forbidden
-  }
-}
-
-function reasonOf(code: number): string {
-  return REASONS[code] ?? (code === 1000 || code === 1005 ? 'left' : 'closed')
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  1001: 'going away',
-  1006: 'connection lost',
-  1009: 'frame too big',
-  1012: 'restart',
-  4400: 'bad frame',
-  4401: 'unauthenticated',
-  4403: 'forbidden',
-  4405: 'disconnected',
-  4450: 'too slow',
-  4451: 'rate limited',
-  4452: 'authentication took too long',
-  4453: 'token expired',
+function passed(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }

@@ -68,7 +68,7 @@ export async function install(t: Teardown): Promise<Installation> {
   }
   const packages = path.join(REPOSITORY, 'node_modules')
   if (await isOpen(packages)) await symlink(packages, path.join(folder, 'node_modules'))
-  else await promisify(execFile)('cp', ['-a', packages, folder])
+  else await execute('cp', ['-a', packages, folder])
   const tsc = path.join(REPOSITORY, 'node_modules', 'typescript', 'bin', 'tsc')
   const args = [
     tsc,
@@ -77,11 +77,20 @@ export async function install(t: Teardown): Promise<Installation> {
     '--outDir',
     path.join(folder, 'dist'),
   ]
-  await promisify(execFile)(process.execPath, args).catch((error: unknown) => {
+  await execute(process.execPath, args).catch((error: unknown) => {
     // Types are for `npm run check`: what can be emitted is.
     if (!existsSync(path.join(folder, 'dist', 'src', 'cli', 'main.js'))) throw error
   })
   return installed(path.join(folder, 'bin', 'livemessage.js'))
+}
+
+/** Runs a program to its end, without the test runner's hooks in Node. */
+export function execute(
+  command: string,
+  args: readonly string[],
+  options: { readonly cwd?: string; readonly timeout?: number } = {},
+): Promise<{ readonly stdout: string }> {
+  return promisify(execFile)(command, args, { ...options, env: cleanEnvironment() })
 }
 
 /** Whether every user may go there: a clone in a private home is another matter. */
@@ -226,7 +235,7 @@ class Child implements RunningDaemon {
 /** Without what the settings of whoever runs the tests would change. */
 function cleanEnvironment(): Record<string, string | undefined> {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(LIVEMESSAGES_|NODE_ENV$|NODE_OPTIONS$|TAP|NO_COLOR$|FORCE_COLOR$)/.test(name),
+    ([name]) => !/^(LIVEMESSAGES_|NODE_ENV$|NODE_OPTIONS$|_?TAP|NO_COLOR$|FORCE_COLOR$)/.test(name),
   )
   return Object.fromEntries(kept)
 }

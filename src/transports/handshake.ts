@@ -1,0 +1,86 @@
+import { tokenOf } from '../auth/bearer.ts'
+import { parseCookies } from '../auth/cookies.ts'
+import type { Range } from '../hub/subscriber.ts'
+import type { Request } from '../listeners/listener.ts'
+import { ClientError } from '../protocol/codes.ts'
+import { isChannel } from '../protocol/names.ts'
+import type { Credentials } from '../registry/define.ts'
+import type { Rules } from '../rules.ts'
+
+/** What the upgrade brought that is needed once more after it. */
+export interface Handshake {
+  readonly credentials: Credentials | null
+  readonly channels: readonly string[]
+  readonly range: Range
+}
+
+/** Null for a plain `new WebSocket(url)`, of which nothing has to be kept. */
+export function readHandshake(request: Request, rules: Rules): Handshake | null {
+  const { config, registry, tokens } = rules
+  const { query } = request
+  let credentials: Credentials | null = null
+  if (registry.hooks.authenticate !== null) credentials = allCredentials(request, query, rules)
+  else if (tokens.configured || config.auth.required) credentials = tokenOnly(request, query, rules)
+  if (!query.includes('channel=')) {
+    return credentials === null && !config.auth.required ? null : { credentials, channels: [], range: {} }
+  }
+  const parameters = new URLSearchParams(query)
+  const last = parameters.get('last')
+  return {
+    credentials,
+    channels: [...new Set(parameters.getAll('channel'))],
+    range: {
+      since: parameters.get('since') ?? undefined,
+      last: last === null ? undefined : wholeNumber(last),
+    },
+  }
+}
+
+/** @throws {ClientError} for channels, cursors and counts in the URL that are none */
+export function checkUrl({ channels, range }: Handshake): void {
+  const wrong = channels.find((channel) => !isChannel(channel))
+  if (wrong !== undefined)
+    throw new ClientError('unknown_channel', `channel: '${wrong.slice(0, 80)}' is none`)
+  const { since, last } = range
+  if (since !== undefined && last !== undefined) {
+    throw new ClientError('invalid_input', 'since, last: one of them, not both')
+  }
+  if (last !== undefined && !Number.isSafeInteger(last)) {
+    throw new ClientError('invalid_input', 'last: expected a whole number from 0')
+  }
+}
+
+/** NaN for everything but digits. */
+function wholeNumber(text: string): number {
+  return /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN
+}
+
+function tokenOnly(request: Request, query: string, rules: Rules): Credentials | null {
+  const token = tokenIn(request, query, rules)
+  return token === null ? null : { token, headers: {}, cookies: {}, query: {}, address: '' }
+}
+
+function allCredentials(request: Request, query: string, rules: Rules): Credentials {
+  const headers: Record<string, string> = Object.create(null)
+  request.eachHeader((name, value) => {
+    headers[name] = name in headers ? `${headers[name]}, ${value}` : value
+  })
+  return {
+    token: tokenIn(request, query, rules),
+    headers,
+    cookies: parseCookies(request.header('cookie')),
+    query: Object.fromEntries(new URLSearchParams(query)),
+    address: rules.peers.clientAddress(request),
+  }
+}
+
+function tokenIn(request: Request, query: string, rules: Rules): string | null {
+  const { cookie } = rules.config.auth
+  const found = tokenOf({
+    authorization: request.header('authorization'),
+    query,
+    cookies: cookie === null ? '' : request.header('cookie'),
+    cookieName: cookie,
+  })
+  return found?.token ?? null
+}
