@@ -1,5 +1,5 @@
-import { type Home, openHome } from './database/home.ts'
 import type { Config } from './config/config.ts'
+import { type Home, openHome } from './database/home.ts'
 import { LivemessageError, messageOf } from './errors.ts'
 import type { Hub } from './hub/hub.ts'
 import type { Intake } from './hub/intake.ts'
@@ -10,7 +10,7 @@ import type { Log } from './ops/log.ts'
 import { baseContext } from './registry/context.ts'
 import { runHook } from './registry/hooks.ts'
 import type { Registry } from './registry/registry.ts'
-import { frozenKeys, recheck } from './reload.ts'
+import { keepFrozen, recheck } from './reload.ts'
 import { buildRules, type Live, type Rules } from './rules.ts'
 import type { Source, SourceHandlers } from './sources/source.ts'
 import { retentionOf, wire, type Wired } from './wire.ts'
@@ -21,6 +21,10 @@ export interface DaemonOptions {
   readonly log: Log
   /** Loads config and modules anew, for `reload`. @default there is nothing to reload */
   readonly load?: () => Promise<{ config: Config; registry: Registry }>
+  /** How long the start waits for the first attempts of the sources; they go on trying after it. @default 1500 */
+  readonly firstAttemptsMs?: number
+  /** How often the database is asked whether it is there, for `/readyz`. @default 5000 */
+  readonly databaseCheckMs?: number
 }
 
 /** What `start` resolves with. */
@@ -30,30 +34,28 @@ export interface Started {
   readonly parts: readonly Part[]
 }
 
-/** How long the start waits for the first attempts of the sources; they go on trying after it. */
-const FIRST_ATTEMPTS_MS = 1500
-
-/** How often the database is asked whether it is there, for `/readyz`. */
-const DATABASE_CHECK_MS = 5000
+const PROCESS_METRICS_AFTER_MS = 500
 
 /** One node: everything wired together. `start` and `stop` once each; a stopped daemon is not started again. */
 export class Daemon implements Live {
   readonly counts = new Counts()
   readonly log: Log
-  #rules: Rules
-  readonly #load: DaemonOptions['load']
+  readonly #options: DaemonOptions
   readonly #stopSignal = new AbortController()
+  #rules: Rules
   #home: Home | null = null
   #parts: Wired | null = null
   #databaseCheck: NodeJS.Timeout | null = null
   #starting: Promise<Started> | null = null
+  #running = false
   #stopping: Promise<void> | null = null
   #reloading: Promise<void> = Promise.resolve()
 
-  constructor({ config, registry, log, load }: DaemonOptions) {
+  constructor(options: DaemonOptions) {
+    const { config, registry, log } = options
     this.log = log
+    this.#options = options
     this.#rules = buildRules(config, registry, log)
-    this.#load = load
   }
 
   get rules(): Rules {
@@ -70,7 +72,7 @@ export class Daemon implements Live {
 
   /**
    * Resolves when it listens.
-   * @throws {LivemessageError} PORT_TAKEN, ADDRESS_UNAVAILABLE, LISTENER_UNAVAILABLE, DATABASE_…
+   * @throws {LivemessageError} PORT_TAKEN, ADDRESS_UNAVAILABLE, LISTENER_UNAVAILABLE, DATABASE_…, STOPPED
    */
   start(): Promise<Started> {
     return (this.#starting ??= this.#start())
@@ -86,18 +88,21 @@ export class Daemon implements Live {
 
   /**
    * Loads config and modules again and swaps them in one turn; no socket is dropped. Open subscriptions are
-   * checked against the new policies. A broken new version is refused, and the old one goes on.
+   * checked against the new policies. A broken new version is refused, and the old one goes on. One after the
+   * other; during the start, after it.
    * @throws {LivemessageError} what is wrong with the new version
    */
   reload(): Promise<void> {
-    this.#reloading = this.#reloading.catch(() => undefined).then(() => this.#reload())
+    const before = Promise.allSettled([this.#reloading, this.#starting])
+    this.#reloading = before.then(() => this.#reload())
     return this.#reloading
   }
 
   async #start(): Promise<Started> {
+    this.#checkNotStopped()
     const { config, registry } = this.#rules
-    this.#home = await openHome(config.postgres, registry.migrations, this.log)
     try {
+      this.#home = await openHome(config.postgres, registry.migrations, this.log)
       this.#checkNotStopped()
       const parts = await wire({
         live: this,
@@ -107,8 +112,14 @@ export class Daemon implements Live {
         signal: this.#stopSignal.signal,
       })
       this.#parts = parts
+      this.#checkNotStopped()
       const address = await parts.listen()
-      await this.#run(parts)
+      this.#checkNotStopped()
+      await this.#run(parts, this.#home)
+      this.#checkNotStopped()
+      this.#running = true
+      parts.health.set('running')
+      this.#watchProcess(parts)
       return { address, listener: parts.listener.kind, parts: parts.health.parts() }
     } catch (error) {
       await this.#release()
@@ -116,22 +127,29 @@ export class Daemon implements Live {
     }
   }
 
-  async #run(parts: Wired): Promise<void> {
+  async #run(parts: Wired, home: Home): Promise<void> {
+    const { firstAttemptsMs = 1500, databaseCheckMs = 5000 } = this.#options
     const first = parts.sources.all.map((source) => source.start(this.#handlersOf(source, parts.intake)))
-    const check = this.#home!.check()
-    await settledWithin([...first, check], FIRST_ATTEMPTS_MS)
-    this.#databaseCheck = setInterval(() => void this.#home?.check(), DATABASE_CHECK_MS).unref()
-    this.#checkNotStopped()
+    await within([...first, home.check()], firstAttemptsMs, this.#stopSignal.signal)
+    this.#databaseCheck = setInterval(() => void home.check(), databaseCheckMs).unref()
     const { start } = this.#rules.registry.hooks
-    if (start !== null) {
-      const call = {
-        place: 'hooks.start',
-        connection: null,
-        deadlineMs: this.#rules.config.limits.callMs,
-      }
-      await runHook(call, parts.services, () => start(baseContext(parts.services, 'hooks', 'start')))
-    }
-    parts.health.set('running')
+    if (start === null || this.#stopping !== null) return
+    const deadlineMs = this.#rules.config.limits.callMs
+    const call = { place: 'hooks.start', connection: null, deadlineMs }
+    const hook = async (): Promise<void> =>
+      runHook(call, parts.services, () => start(baseContext(parts.services, 'hooks', 'start')))
+    const done = hook()
+    await within([done], deadlineMs, this.#stopSignal.signal)
+    if (this.#stopping === null) await done
+  }
+
+  /** A little later: whoever waits for the start need not wait for this. */
+  #watchProcess(parts: Wired): void {
+    setTimeout(() => {
+      parts.metrics.start().catch((error: unknown) => {
+        this.log.error({ reason: messageOf(error) }, 'no metrics of the process')
+      })
+    }, PROCESS_METRICS_AFTER_MS).unref()
   }
 
   #handlersOf(source: Source, intake: Intake): SourceHandlers {
@@ -141,8 +159,8 @@ export class Daemon implements Live {
         this.counts.sourceGaps++
         this.log.warn({ source: source.name }, 'notifications may have been missed while it was down')
       },
-      // The source logs its own changes; `/readyz` and the metrics ask it.
-      onState: () => undefined,
+      // The source logs its own changes, and `/readyz` asks it. What it sees of the database is news for the pool.
+      onState: () => void this.#home?.check(),
       onReject: (code, message, place) => {
         this.counts.error(source.name, code)
         this.log.warn({ source: source.name, code, place, reason: message }, 'notification refused')
@@ -151,47 +169,58 @@ export class Daemon implements Live {
   }
 
   async #reload(): Promise<void> {
-    if (this.#load === undefined)
-      throw new LivemessageError('USAGE', 'this daemon has nothing to reload from')
+    const { load } = this.#options
+    if (load === undefined) throw new LivemessageError('USAGE', 'this daemon has nothing to reload from')
     const parts = this.#parts
-    if (parts === null || this.#stopping !== null) return
+    if (parts === null || !this.#running || this.#stopping !== null) return
+    let next: Rules
     try {
-      const { config, registry } = await this.#load()
-      const next = buildRules(config, registry, this.log, this.#rules)
-      const frozen = frozenKeys(this.#rules.config, config)
-      if (frozen.length > 0) {
-        this.log.warn({ keys: frozen }, 'changes to these keys need a new process')
-      }
-      this.#rules = next
-      parts.journal.retain(retentionOf(config))
-      await parts.sources.apply(registry, config.channels.keys())
-      const ended = await recheck(parts.hub, parts.subscriber)
-      this.counts.reloads++
-      this.log.info({ modules: registry.modules.length, endedSubscriptions: ended }, 'reloaded')
+      const { config, registry } = await load()
+      const { kept, changed } = keepFrozen(this.#rules.config, config)
+      next = buildRules(kept, registry, this.log, this.#rules)
+      await this.#home?.install(registry.migrations)
+      if (changed.length > 0) this.log.warn({ keys: changed }, 'changes to these keys need a new process')
     } catch (error) {
       this.counts.reloadFailures++
       this.log.error({ reason: messageOf(error) }, 'reload refused: the old version goes on')
       throw error
     }
+    if (this.#stopping !== null) return
+    this.#rules = next
+    const { config, registry } = next
+    parts.journal.retain(retentionOf(config))
+    // The new policies hold already: both only bring what is open into line with them.
+    const [ended] = await Promise.all([
+      recheck(parts.hub, parts.subscriber),
+      parts.sources.apply(registry, config.channels.keys()),
+    ])
+    this.counts.reloads++
+    this.log.info({ modules: registry.modules.length, endedSubscriptions: ended }, 'reloaded')
   }
 
   async #stop(reason: 'restart' | 'shutdown'): Promise<void> {
-    if (this.#starting === null) return
-    const parts = this.#parts
-    if (parts !== null) {
-      const { config } = this.#rules
-      parts.health.set('draining')
-      parts.listener.stopAccepting()
-      await Promise.all(parts.sources.all.map((source) => source.stop()))
-      await parts.commands.settle(config.stopMs)
-      await parts.websocket.dismiss(reason)
-    }
-    this.#stopSignal.abort(new LivemessageError('STOPPED', 'the daemon is stopping'))
-    await this.#release()
-    // A start that is still under way ends with STOPPED, and has released what it had.
-    await this.#starting.catch((error: unknown) => {
-      if (!(error instanceof LivemessageError)) this.log.debug({ err: error }, 'start failed')
-    })
+    const aborted = new LivemessageError('STOPPED', 'the daemon is stopping')
+    const starting = this.#starting
+    if (starting === null) return
+    if (this.#running && this.#parts !== null) await this.#drain(this.#parts, reason)
+    this.#stopSignal.abort(aborted)
+    // A start that is under way sees that it is to stop, and has released what it had when it rejects.
+    const [start] = await Promise.allSettled([starting])
+    if (start.status === 'fulfilled') await this.#release()
+  }
+
+  /** What is under way may end, until the deadline; then everybody is told to go. */
+  async #drain(parts: Wired, reason: 'restart' | 'shutdown'): Promise<void> {
+    const { stopMs } = this.#rules.config
+    const end = performance.now() + stopMs
+    parts.health.set('draining')
+    parts.listener.stopAccepting()
+    await within(
+      parts.sources.all.map((source) => source.stop()),
+      stopMs,
+    )
+    await parts.commands.settle(Math.max(0, end - performance.now()))
+    await parts.websocket.dismiss(reason)
   }
 
   async #release(): Promise<void> {
@@ -213,13 +242,15 @@ export class Daemon implements Live {
   }
 }
 
-/** Waits until all have ended, however, or the time is over. */
-async function settledWithin(work: readonly Promise<unknown>[], ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
+/** Waits until all have ended, however, or the time is over, or the signal says so. */
+async function within(work: readonly Promise<unknown>[], ms: number, signal?: AbortSignal): Promise<void> {
+  let end = (): void => undefined
   const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms)
+    end = resolve
   })
-  const results = Promise.allSettled(work)
-  await Promise.race([results, timeout])
+  const timer = setTimeout(end, ms)
+  signal?.addEventListener('abort', end)
+  await Promise.race([Promise.allSettled(work), timeout])
   clearTimeout(timer)
+  signal?.removeEventListener('abort', end)
 }

@@ -15,6 +15,7 @@ export const ERRORS = {
   ACTION_THREW: 2,
   USAGE: 2,
   FILE_EXISTS: 2,
+  DAEMON_REFUSED: 2,
   // something that the daemon needs can't be had: exit code 3
   PORT_TAKEN: 3,
   ADDRESS_UNAVAILABLE: 3,

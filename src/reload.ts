@@ -24,26 +24,49 @@ const FROZEN = [
 
 const FROZEN_LIMITS = ['frameBytes', 'windowBytes', 'connectionsPerAddress'] as const
 
-/** The keys that differ and can't change while the daemon runs. */
-export function frozenKeys(before: Config, after: Config): string[] {
-  const keys: string[] = FROZEN.filter((key) => !isDeepStrictEqual(before[key], after[key]))
-  for (const key of FROZEN_LIMITS) {
-    if (before.limits[key] !== after.limits[key]) keys.push(`limits.${key}`)
+/**
+ * The new config with what can't change while the daemon runs as it is; `changed` are the keys where it differs.
+ * A wish that is not granted must not be told to clients either.
+ */
+export function keepFrozen(
+  running: Config,
+  wanted: Config,
+): { readonly kept: Config; readonly changed: readonly string[] } {
+  const keys = FROZEN.filter((key) => !isDeepStrictEqual(running[key], wanted[key]))
+  const limits = FROZEN_LIMITS.filter((key) => running.limits[key] !== wanted.limits[key])
+  const kept: Config = {
+    ...wanted,
+    ...pick(running, FROZEN),
+    limits: { ...wanted.limits, ...pick(running.limits, FROZEN_LIMITS) },
   }
-  return keys
+  return { kept, changed: [...keys, ...limits.map((key) => `limits.${key}`)] }
 }
+
+/** How many clients are asked about at once: a hook that hangs holds up no more, and the database is not flooded. */
+const AT_ONCE = 32
 
 /** Asks the present policies about every open subscription that one let in; ends those that are refused. */
 export async function recheck(hub: Hub, subscriber: Subscriber): Promise<number> {
+  const clients = [...hub].values()
   let ended = 0
-  for (const client of [...hub]) {
-    for (const [channel, kind] of [...client.subscriptions]) {
-      if (kind === 'server') continue
-      const refusal = await refusalOf(client, channel, subscriber)
-      if (refusal === null || !hub.leave(client, channel)) continue
-      ended++
-      client.send(unsubscribedFrame(channel, refusal.code, refusal.message))
+  const work = async (): Promise<void> => {
+    for (const client of clients) {
+      const count = await recheckClient(client, hub, subscriber)
+      ended += count
     }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, work))
+  return ended
+}
+
+async function recheckClient(client: Client, hub: Hub, subscriber: Subscriber): Promise<number> {
+  let ended = 0
+  for (const [channel, kind] of [...client.subscriptions]) {
+    if (kind === 'server') continue
+    const refusal = await refusalOf(client, channel, subscriber)
+    if (refusal === null || !hub.leave(client, channel)) continue
+    ended++
+    client.send(unsubscribedFrame(channel, refusal.code, refusal.message))
   }
   return ended
 }
@@ -61,4 +84,8 @@ async function refusalOf(
     // Whatever kept the policy from saying yes: closed is the safe side.
     return isClientError(error) ? error : new ClientError('internal', 'the policy could not be asked')
   }
+}
+
+function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>
 }

@@ -41,6 +41,7 @@ export interface Wired {
   readonly sources: Sources
   readonly intake: Intake
   readonly health: Health
+  readonly metrics: Metrics
   listen(): Promise<Address>
 }
 
@@ -118,7 +119,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     publish: (submission) => publisher.publish(submission),
     refuse: (response, error) => router.refuse(response as never, error),
   })
-  const others = createSources({
+  const others = await createSources({
     listenUrl: home.listenUrl,
     postgres: config.postgres ?? { channel: 'livemessages' },
     broker: config.broker,
@@ -160,6 +161,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     sources,
     intake,
     health,
+    metrics,
     listen: async () => {
       journal.start({ onEntry: (entry) => hub.deliver(entry.channel, entry.message, entry.exclude) })
       bus.start({ onParcel: (parcel) => hub.deliver(parcel.channel, parcel.message, parcel.exclude) })

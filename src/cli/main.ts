@@ -4,7 +4,6 @@ import { VERSION } from '../version.ts'
 
 interface Entry {
   readonly name: string
-  readonly usage: string
   readonly summary: string
   /** Its arguments, options and action: loaded for those who ask for this command. */
   readonly load: () => Promise<{ define(command: Command): unknown }>
@@ -13,49 +12,41 @@ interface Entry {
 const COMMANDS: readonly Entry[] = [
   {
     name: 'start',
-    usage: '[options] [interface:port]',
     summary: 'start the daemon',
     load: () => import('./start.ts'),
   },
   {
     name: 'check',
-    usage: '[options]',
     summary: 'check the config and every module that it names, without starting',
     load: () => import('./check.ts'),
   },
   {
     name: 'actions',
-    usage: '[options]',
     summary: 'show every action, sender and hook, and the file that each comes from',
     load: () => import('./actions.ts'),
   },
   {
     name: 'init',
-    usage: '',
     summary: 'write a config and one action to start from; nothing is overwritten',
     load: () => import('./init.ts'),
   },
   {
     name: 'publish',
-    usage: '[options] <channel> <json>',
     summary: 'publish JSON to a channel: by HTTP, or by SQL or AMQP',
     load: () => import('./publish.ts'),
   },
   {
     name: 'listen',
-    usage: '[options] <channel…>',
     summary: 'subscribe to channels and print what comes',
     load: () => import('./listen.ts'),
   },
   {
     name: 'migrate',
-    usage: '[options]',
     summary: "install or update the daemon's and the subsystems' tables",
     load: () => import('./migrate.ts'),
   },
   {
     name: 'psql',
-    usage: '[options] [-- arguments…]',
     summary: "open psql on the daemon's database, the embedded one included",
     load: () => import('./psql.ts'),
   },
@@ -77,20 +68,22 @@ Exit codes: 0 well done, 1 unexpected, 2 wrong config or usage, 3 something that
  * 3 a dependency that can't be reached.
  */
 export async function main(argv: readonly string[]): Promise<void> {
-  endWithReader()
   const program = new Command('livemessage')
     .description('A push daemon: what an application says in SQL, AMQP or HTTP reaches its browsers.')
     .version(VERSION)
     .option('--verbose', 'show the stack of an error')
     .addHelpText('after', FOOT)
+    .hook('preAction', (_program, command) => {
+      if (command.name() !== 'start') endWithReader()
+    })
   prepare(program)
-  for (const { name, usage, summary, load } of COMMANDS) {
+  for (const { name, summary, load } of COMMANDS) {
     const command = prepare(program.command(name).description(summary))
     if (argv.includes(name)) {
       const { define } = await load()
       define(command)
       command.option('--verbose', 'show the stack of an error')
-    } else if (usage !== '') command.usage(usage)
+    }
   }
   try {
     await program.parseAsync([...argv])
@@ -105,11 +98,11 @@ function prepare(command: Command): Command {
     .showHelpAfterError('(livemessage --help tells more)')
     .configureHelp({
       helpWidth: Math.min(process.stdout.columns ?? 100, 100),
-      subcommandTerm: (sub) => `${sub.name()} ${sub.usage()}`.trimEnd(),
+      subcommandTerm: (sub) => sub.name(),
     })
 }
 
-/** Whoever reads our output may leave, as `head` does: that ends the command, and is no error. */
+/** Whoever reads our output may leave, as `head` does: that ends the command, and is no error. A daemon goes on. */
 function endWithReader(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(0)
@@ -122,7 +115,7 @@ function report(error: unknown, verbose: boolean): number {
   // Commander has printed its own already: help and version end with 0, wrong usage with 2.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
   const known = error instanceof LivemessageError
-  const text = known ? `${error.code}: ${error.message}` : messageOf(error)
+  const text = known ? `${error.code}: ${error.message}` : `INTERNAL: ${messageOf(error)}`
   process.stderr.write(`livemessage: ${text}\n${verbose || !known ? stackOf(error) : ''}`)
   return known ? error.exitCode : 1
 }

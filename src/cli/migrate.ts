@@ -40,9 +40,7 @@ Examples:
 function reportOf({ applied, to }: MigrateOutcome): string {
   const versions = Object.entries(to).map(([component, version]) => `${component} ${version}`)
   if (applied.length === 0) return `up to date: ${versions.join(', ')}`
-  return applied
-    .map(({ component, version, name }) => `applied ${component} ${version}: ${name}`)
-    .join('\n')
+  return applied.map(({ component, version, name }) => `applied ${component} ${version}: ${name}`).join('\n')
 }
 
 function scriptOf({ applied, sql }: MigrateOutcome): string {

@@ -1,13 +1,12 @@
-import { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Config } from '../config/config.ts'
-import { openHome } from '../database/home.ts'
 import { LivemessageError, messageOf } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
 import { parseJson } from '../protocol/json.ts'
 import { isChannel, restOf, subsystemOf } from '../protocol/names.ts'
-import { createAmqpPublisher } from '../sources/amqp-publisher.ts'
-import { type ConfigFlags, loadIfThere, print, withConfig } from './options.ts'
-import { daemonUrl } from './daemon-url.ts'
+import { daemonPlace, formatPlace } from './daemon-place.ts'
+import { type ConfigFlags, loadIfThere, print, usage, withConfig } from './options.ts'
+import { post } from './post.ts'
 
 interface PublishFlags extends ConfigFlags {
   readonly url?: string
@@ -18,100 +17,108 @@ interface PublishFlags extends ConfigFlags {
   readonly print?: boolean
 }
 
-export function publishCommand(): Command {
-  return withConfig(new Command('publish'))
-    .description('publish JSON to a channel, by HTTP through the running daemon')
+/** What is published, and by which config. */
+interface Publication {
+  readonly channel: string
+  readonly json: string
+  readonly config: Config | null
+  readonly flags: PublishFlags
+}
+
+export function define(command: Command): void {
+  withConfig(command)
     .argument('<channel>', 'e.g. chat:general')
-    .argument('<json>', `the data, e.g. '{"text":"hello"}'`)
+    .argument('<json>', `the data, e.g. '{"text":"hello"}'; - reads it from standard input`)
     .option('--url <url>', "the daemon (default: the config's address, else http://127.0.0.1:7777)")
     .option('--key <key>', "an API key (default: LIVEMESSAGES_API_KEY, else the config's first)")
     .option('--idempotency-key <key>', 'a second publication with this key is not delivered again')
-    .option('--sql', 'publish by livemessage.publish in the database')
-    .option('--amqp', 'publish to the RabbitMQ exchange')
-    .option('--print', 'print the SQL, or the commands, and publish nothing')
+    .addOption(
+      new Option('--sql', 'by livemessage.publish() in the database').conflicts(['amqp', 'url', 'key']),
+    )
+    .addOption(new Option('--amqp', 'by the RabbitMQ exchange').conflicts(['url', 'key']))
+    .option('--print', 'print the command or the SQL, and publish nothing')
     .action(async (channel: string, text: string, flags: PublishFlags) => {
-      const { config: file, ini, ...rest } = flags
-      const json = parseJson(text)?.text
-      if (json === undefined) throw new LivemessageError('USAGE', `expected JSON, got: ${text}`)
-      if (!isChannel(channel)) {
-        throw new LivemessageError('USAGE', `expected a channel <subsystem>:<rest>, got: ${channel}`)
-      }
-      const config = await loadIfThere({
-        ...(file === undefined ? {} : { config: file }),
-        ...(ini === undefined ? {} : { ini }),
-      })
-      if (rest.sql === true) await bySql(channel, json, config, rest)
-      else if (rest.amqp === true) await byAmqp(channel, json, config, rest)
-      else await byHttp(channel, json, config, rest)
+      const json = parseJson(text === '-' ? await readInput() : text)?.text
+      if (json === undefined) throw usage(`expected JSON (a text wants its quotes: '"hello"'), got: ${text}`)
+      if (!isChannel(channel)) throw usage(`expected a channel <subsystem>:<rest>, got: ${channel}`)
+      const publication = { channel, json, flags, config: await loadIfThere(flags) }
+      if (flags.sql === true) await bySql(publication)
+      else if (flags.amqp === true) await byAmqp(publication)
+      else await byHttp(publication)
     })
+    .addHelpText(
+      'after',
+      `
+By HTTP it prints {"id":"<cursor>"} once the daemon has taken it (null: a channel without a history). Without
+a key only from this machine.
+
+Examples:
+  livemessage publish chat:general '{"name":"me","text":"hello"}'
+  livemessage publish chat:general '"hello"' --sql --print
+  date +%s | livemessage publish clock:seconds -
+`,
+    )
 }
 
-async function byHttp(
-  channel: string,
-  json: string,
-  config: Config | null,
-  flags: PublishFlags,
-): Promise<void> {
-  const base = daemonUrl(flags.url, config)
-  const url = `${base}/publish?channel=${encodeURIComponent(channel)}`
-  if (flags.print === true) {
-    return print(`curl -X POST '${url}' -H 'Content-Type: application/json' -d ${quoteShell(json)}`)
-  }
+async function byHttp({ channel, json, config, flags }: Publication): Promise<void> {
+  const place = daemonPlace(flags.url, config)
+  const url = `${place.url}/publish?channel=${channel}`
   const key = flags.key ?? process.env['LIVEMESSAGES_API_KEY'] ?? config?.api.keys[0]
+  const { idempotencyKey } = flags
+  if (flags.print === true) {
+    const parts = [
+      `curl -X POST ${quoteShell(url)} -H 'Content-Type: application/json' -d ${quoteShell(json)}`,
+    ]
+    if (place.socket !== null) parts.push(`--unix-socket ${quoteShell(place.socket)}`)
+    if (key !== undefined) parts.push('-H "Authorization: Bearer $LIVEMESSAGES_API_KEY"')
+    if (idempotencyKey !== undefined) parts.push(`-H ${quoteShell(`Idempotency-Key: ${idempotencyKey}`)}`)
+    return print(parts.join(' '))
+  }
   const headers: Record<string, string> = { 'Content-Type': 'application/json' }
   if (key !== undefined) headers['Authorization'] = `Bearer ${key}`
-  if (flags.idempotencyKey !== undefined) headers['Idempotency-Key'] = flags.idempotencyKey
-  let response: Response
+  if (idempotencyKey !== undefined) headers['Idempotency-Key'] = idempotencyKey
+  let answer
   try {
-    response = await fetch(url, { method: 'POST', headers, body: json, signal: AbortSignal.timeout(10_000) })
+    answer = await post(url, { socket: place.socket, headers, body: json })
   } catch (error) {
-    throw new LivemessageError(
-      'DAEMON_UNREACHABLE',
-      `no daemon answers at ${base}: ${messageOf((error as Error).cause ?? error)}; start one, or say --url`,
-      { cause: error },
-    )
+    const message = `no daemon answers at ${formatPlace(place)}: ${messageOf(error)}; start one, or say --url`
+    throw new LivemessageError('DAEMON_UNREACHABLE', message, { cause: error })
   }
-  const answer = await response.text()
-  if (!response.ok)
-    throw new LivemessageError('USAGE', `the daemon refused: HTTP ${response.status} ${answer}`)
-  print(answer)
+  if (answer.status === 200) return print(answer.body)
+  const code = answer.status >= 500 ? 'DAEMON_UNREACHABLE' : 'DAEMON_REFUSED'
+  throw new LivemessageError(code, `HTTP ${answer.status} from ${formatPlace(place)}: ${whyOf(answer.body)}`)
 }
 
-async function bySql(
-  channel: string,
-  json: string,
-  config: Config | null,
-  flags: PublishFlags,
-): Promise<void> {
-  const statement = `select livemessage.publish('${channel}', ${quoteSql(json)}::jsonb);`
-  if (flags.print === true) return print(statement)
-  if (config === null) throw new LivemessageError('USAGE', '--sql needs a config that names the database')
-  const home = await openHome(config.postgres, [], createLogger({ level: 'warn' }))
+async function bySql({ channel, json, config, flags }: Publication): Promise<void> {
+  if (flags.print === true) {
+    return print(`select livemessage.publish('${channel}', ${quoteSql(json)}::jsonb);`)
+  }
+  if (flags.idempotencyKey !== undefined) throw usage('--idempotency-key: not with --sql')
+  if (config === null) throw usage('--sql needs a config that names the database')
+  const { openHome } = await import('../database/home.ts')
+  const home = await openHome(config.postgres, [], createLogger({ level: 'silent' }))
   try {
-    if (home.url === null) throw new LivemessageError('USAGE', 'the config says postgres: false')
+    if (home.url === null) throw usage('--sql: there is no database, the config says postgres: false')
     await home.pool.query('select livemessage.publish($1, $2::jsonb)', [channel, json])
     print('committed')
+  } catch (error) {
+    throw error instanceof LivemessageError ? error : databaseError(error)
   } finally {
     await home.stop()
   }
 }
 
-async function byAmqp(
-  channel: string,
-  json: string,
-  config: Config | null,
-  flags: PublishFlags,
-): Promise<void> {
+async function byAmqp({ channel, json, config, flags }: Publication): Promise<void> {
   const routingKey = `${subsystemOf(channel)}.${restOf(channel)}`
   const exchange = config?.broker?.exchange ?? 'livemessages'
   if (flags.print === true) {
     return print(
-      `rabbitmqadmin publish exchange=${exchange} routing_key=${quoteShell(routingKey)} payload=${quoteShell(json)}`,
+      `rabbitmqadmin publish exchange=${quoteShell(exchange)} routing_key=${quoteShell(routingKey)} ` +
+        `payload=${quoteShell(json)}`,
     )
   }
-  if (config?.broker == null) {
-    throw new LivemessageError('USAGE', '--amqp needs a config with broker.url')
-  }
+  if (config?.broker == null) throw usage('--amqp needs a config with broker.url')
+  const { createAmqpPublisher } = await import('../sources/amqp-publisher.ts')
   const publisher = await createAmqpPublisher({ url: config.broker.url, exchange })
   try {
     const { idempotencyKey: messageId } = flags
@@ -120,6 +127,33 @@ async function byAmqp(
   } finally {
     await publisher.close()
   }
+}
+
+async function readInput(): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString('utf8').trim()
+}
+
+/** The daemon's own words, where they are. */
+function whyOf(body: string): string {
+  const answer = parseJson(body)?.value as
+    { error?: { code?: unknown; message?: unknown } } | null | undefined
+  const error = answer?.error
+  return typeof error?.message === 'string' ? `${String(error.code)}: ${error.message}` : body.slice(0, 200)
+}
+
+function databaseError(error: unknown): LivemessageError {
+  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown }
+  // What the pool throws when there is no connection; its cause says why.
+  if (code === 'unavailable') {
+    return new LivemessageError('DATABASE_UNREACHABLE', `postgres: ${messageOf(cause ?? error)}`, {
+      cause: error,
+    })
+  }
+  const missing = code === '3F000' || code === '42883'
+  const hint = missing ? "; 'livemessage migrate' installs the schema" : ''
+  return new LivemessageError('DATABASE_FAILED', `postgres: ${messageOf(error)}${hint}`, { cause: error })
 }
 
 function quoteSql(text: string): string {

@@ -1,43 +1,44 @@
 import path from 'node:path'
-import { Command } from 'commander'
-import type { Config } from '../config/config.ts'
-import { secretFile } from '../config/secret.ts'
+import type { Command } from 'commander'
 import type { Flags } from '../config/settings.ts'
-import { isLoopback } from '../auth/ip.ts'
 import { Daemon } from '../daemon.ts'
-import { ConfigError, messageOf } from '../errors.ts'
+import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import { createLogger } from '../ops/logger.ts'
-import { loadRegistry } from '../registry/load.ts'
-import type { Registry } from '../registry/registry.ts'
 import { banner } from './banner.ts'
-import { type ConfigFlags, load, print, withConfig } from './options.ts'
+import { loadVersion } from './load-version.ts'
+import { type ConfigFlags, print, withConfig } from './options.ts'
 import { terminalLog } from './terminal-log.ts'
-import { watch } from './watch.ts'
 
 type StartFlags = ConfigFlags &
   Omit<Flags, 'host'> & { readonly interface?: string; readonly watch?: boolean }
 
-interface Version {
-  readonly config: Config
-  readonly registry: Registry
-  readonly warnings: readonly string[]
-}
-
-export function startCommand(): Command {
-  return withConfig(new Command('start'))
-    .description('start the daemon')
-    .argument('[interface:port]', "where to listen, e.g. 0:8000 for all interfaces (default: the config's)")
-    .option('-i, --interface <host>', 'interface to listen on')
-    .option('-p, --port <port>', 'port to listen on; 0 takes a free one')
-    .option('-d, --databases <names>', 'databases to listen to, separated by commas')
-    .option('--max-cursor <n>', 'connections to each database, at the most')
+export function define(command: Command): void {
+  withConfig(command)
+    .argument('[interface:port]', 'where to listen: 0:8000, [::1]:7777, :8000')
+    .option('-i, --interface <host>', "interface to listen on (default: the config's, else 127.0.0.1)")
+    .option('-p, --port <port>', "port to listen on; 0 takes a free one (default: the config's, else 7777)")
     .option('--socket <path>', 'listen on a unix socket instead')
+    .option('-d, --databases <names>', 'further databases of the server to listen to, separated by commas')
+    .option('--max-cursor <n>', 'connections to each database, at the most')
     .option('--listener <engine>', 'auto, uws or node')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
-    .option('--watch', 'load modules and policies again when their files change')
-    .option('--dev', 'serve the demo page; only on a loopback interface')
+    .option('--watch', 'reload when the config or a module changes')
+    .option('--dev', 'serve the demo page at /; only on a loopback interface')
     .action(async (address: string | undefined, flags: StartFlags) => start(address, flags))
+    .addHelpText(
+      'after',
+      `
+Flags win over the environment (LIVEMESSAGES_PORT, LIVEMESSAGES_POSTGRES_URL, …), that over the config.
+
+Signals: SIGHUP loads config and modules again, without dropping a connection. SIGTERM stops gracefully and
+tells clients to come back soon, SIGINT that it is over; a second one ends at once.
+
+Examples:
+  livemessage start --dev --watch
+  livemessage start 0:8000 -c /etc/livemessages/livemessages.config.ts
+`,
+    )
 }
 
 async function start(
@@ -49,63 +50,50 @@ async function start(
     ...(address === undefined ? {} : { address }),
     ...(host === undefined ? {} : { host }),
   }
-  const version = await loadVersion(flags)
+  /** What the latest attempt at a version has loaded or tried, be it that it was refused. */
+  let tried: ReadonlySet<string> = new Set()
+  const load = async () => {
+    const files = new Set<string>()
+    tried = files
+    return loadVersion(flags, (file) => files.add(file))
+  }
+  const version = await load()
   const terminal = process.stdout.isTTY
   const log = createLogger({
     level: version.config.log.level,
     ...(terminal ? { destination: terminalLog((text) => process.stdout.write(text)) } : {}),
   })
-  const daemon = new Daemon({ ...version, log, load: () => loadVersion(flags) })
-  const stopping = endBySignal(daemon, log)
+  const daemon = new Daemon({ ...version, log, load })
+  const stopping = obeySignals(daemon, log)
   for (const warning of version.warnings) log.warn({ warning }, 'config')
   for (const { subsystem, key, path: file } of version.registry.modules) {
     log.debug({ subsystem, name: key, path: file }, 'module loaded')
   }
   try {
     const started = await daemon.start()
+    const { address, listener, parts } = started
     if (terminal) print(banner(started, version.config, version.registry))
-    else log.info({ address: started.address, listener: started.listener, parts: started.parts }, 'listening')
+    else log.info({ address, listener, parts, pid: process.pid }, 'listening')
   } catch (error) {
-    if (stopping.signal.aborted) return
+    // A signal came first: `stop` ends the process.
+    if (stopping.aborted) return
     throw error
   }
-  process.on('SIGHUP', () => reload(daemon, log))
-  if (watching === true) {
-    await watch(daemon, { signal: stopping.signal, onChange: () => reload(daemon, log) })
-  }
+  if (watching !== true || stopping.aborted) return
+  const { watchFiles } = await import('./watch.ts')
+  const ini = path.resolve(flags.ini ?? path.join(version.config.root, 'livemessages.ini'))
+  watchFiles({
+    signal: stopping,
+    files: () => new Set([...daemon.rules.registry.files, ...tried, ini]),
+    onChange: () => reload(daemon, log),
+  })
 }
 
-/** Config and modules, of one and the same moment. */
-async function loadVersion(flags: ConfigFlags & Flags): Promise<Version> {
-  const { config, loader, warnings } = await load(flags)
-  const registry = await loadRegistry(config, loader)
-  return { config: config.dev ? forDevelopment(config) : config, registry, warnings }
-}
-
-/** The demo page signs tokens for whoever asks: only for this machine, with a secret of its own. */
-function forDevelopment(config: Config): Config {
-  if (config.socket === null && config.host !== 'localhost' && !isLoopback(config.host)) {
-    throw new ConfigError(
-      [
-        {
-          code: 'CONFIG_INVALID',
-          key: 'host',
-          message: `--dev serves a demo page that anyone could use: expected 127.0.0.1, ::1 or localhost, got '${config.host}'`,
-        },
-      ],
-      config.file,
-    )
-  }
-  if (config.auth.jwt !== null) return config
-  const secret = secretFile(path.join(config.root, '.livemessages', 'jwt-secret'))
-  return { ...config, auth: { ...config.auth, jwt: { secret, algorithms: ['HS256'] } } }
-}
-
-/** The first signal stops gracefully; a second one at once. */
-function endBySignal(daemon: Daemon, log: Log): AbortController {
+/** The first signal stops gracefully, a second one at once. The signal returned is aborted by the first. */
+function obeySignals(daemon: Daemon, log: Log): AbortSignal {
   const stopping = new AbortController()
   const end = (signal: NodeJS.Signals): void => {
-    if (stopping.signal.aborted) process.exit(130)
+    if (stopping.signal.aborted) process.exit(signal === 'SIGTERM' ? 143 : 130)
     stopping.abort()
     log.info({ signal }, 'stopping')
     daemon.stop(signal === 'SIGTERM' ? 'restart' : 'shutdown').then(
@@ -122,21 +110,32 @@ function endBySignal(daemon: Daemon, log: Log): AbortController {
   }
   process.on('SIGINT', end)
   process.on('SIGTERM', end)
+  process.on('SIGHUP', () => void reload(daemon, log))
+  // The terminal is gone, and nobody is left who could end us there.
+  process.stdout.on('error', () => {
+    if (!stopping.signal.aborted) end('SIGTERM')
+  })
   // A module's stray promise or timer must not take everyone's connections down.
   process.on('unhandledRejection', (reason) => stray(daemon, log, 'rejection', reason))
   process.on('uncaughtException', (error) => stray(daemon, log, 'exception', error))
-  return stopping
+  return stopping.signal
 }
 
 function stray(daemon: Daemon, log: Log, kind: string, error: unknown): void {
   daemon.counts.error('process', kind)
   log.error(
-    { kind, err: error },
+    { kind, err: error instanceof Error ? error : new Error(messageOf(error)) },
     'nobody handled this error: look for a floating promise or a timer in a module',
   )
 }
 
-function reload(daemon: Daemon, log: Log): void {
-  // Refused reloads are logged by the daemon, with their problems.
-  daemon.reload().catch((error: unknown) => log.debug({ reason: messageOf(error) }, 'reload ended'))
+/** False when it was refused, which the daemon has logged with its problems. */
+async function reload(daemon: Daemon, log: Log): Promise<boolean> {
+  try {
+    await daemon.reload()
+    return true
+  } catch (error) {
+    log.debug({ reason: messageOf(error) }, 'reload ended')
+    return false
+  }
 }

@@ -1,30 +1,35 @@
 import type { DestinationStream } from 'pino'
+import { DIM, GREEN, RED, RESET, YELLOW } from './colours.ts'
 
 /** Log lines for people: time, level, sentence, and the fields behind it. */
 export function terminalLog(write: (text: string) => void): DestinationStream {
   return {
     write(line: string) {
       const { level, time, msg, err, ...fields } = JSON.parse(line) as Record<string, unknown>
-      const rest = Object.entries(fields).map(([key, value]) => `${key}=${plain(value)}`)
-      const stack = stackOf(err)
+      const rest = Object.entries(fields).map(([key, value]) => ` ${key}=${plain(value)}`)
       write(
-        `${DIM}${String(time).slice(11, 19)}${RESET} ${colourOf(level)}${String(level).padEnd(5)}${RESET} ` +
-          `${String(msg)} ${DIM}${rest.join(' ')}${RESET}\n${stack}`,
+        `${DIM}${localTime(String(time))}${RESET} ${colourOf(level)}${String(level).padEnd(5)}${RESET} ` +
+          `${String(msg)}${DIM}${rest.join('')}${RESET}\n${stackOf(err)}`,
       )
     },
   }
 }
 
-const DIM = '\u001b[2m'
-const RESET = '\u001b[0m'
-
-function colourOf(level: unknown): string {
-  if (level === 'error' || level === 'fatal') return '\u001b[31m'
-  return level === 'warn' ? '\u001b[33m' : '\u001b[32m'
+/** As the wall clock of whoever sits there has it. */
+function localTime(iso: string): string {
+  return new Date(iso).toTimeString().slice(0, 8)
 }
 
+function colourOf(level: unknown): string {
+  if (level === 'error' || level === 'fatal') return RED
+  return level === 'warn' ? YELLOW : GREEN
+}
+
+/** Texts of several lines, as the problems of a config, stay readable. */
 function plain(value: unknown): string {
-  return typeof value === 'string' && !/[\s"=]/.test(value) ? value : JSON.stringify(value)
+  if (typeof value !== 'string') return JSON.stringify(value)
+  if (value.includes('\n')) return value
+  return /[\s"=]/.test(value) ? JSON.stringify(value) : value
 }
 
 function stackOf(err: unknown): string {

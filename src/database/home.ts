@@ -1,5 +1,5 @@
 import { type EmbeddedConfig, isEmbedded, type PostgresConfig } from '../config/config.ts'
-import { messageOf } from '../errors.ts'
+import { LivemessageError, messageOf } from '../errors.ts'
 import type { Part } from '../ops/health.ts'
 import type { Log } from '../ops/log.ts'
 import type { EmbeddedServer } from './embedded.ts'
@@ -85,7 +85,15 @@ async function startServer(
   log: Log,
 ): Promise<EmbeddedServer> {
   const { startEmbedded } = await import('./embedded.ts')
-  const server = await startEmbedded(config, log)
+  let server: EmbeddedServer
+  try {
+    server = await startEmbedded(config, log)
+  } catch (error) {
+    if (error instanceof LivemessageError) throw error
+    // A file system may refuse in more ways than anyone foresees: each is a database that can't be had.
+    const message = `postgres: the embedded server in ${config.directory} can't be started: ${messageOf(error)}`
+    throw new LivemessageError('DATABASE_FAILED', message, { cause: error })
+  }
   try {
     if (migrations !== null) await install(server.url, migrations)
   } catch (error) {

@@ -3,11 +3,19 @@ import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
 import { CLOSE, closeReason, isCloseCode } from '../protocol/codes.ts'
 import { eventFrame } from '../protocol/encode.ts'
 import type { Connection, User } from '../registry/define.ts'
-import type { Hub } from './hub.ts'
 import type { Link } from './link.ts'
 
 /** Why a client is on a channel: it asked and the policy let it, or a module put it there. */
 export type SubscriptionKind = 'policy' | 'server'
+
+/** Where a client lives: the hub, as far as a client knows it. */
+export interface ClientHome {
+  subscribeByServer(client: Client, channel: string): Promise<void>
+  unsubscribeByServer(client: Client, channel: string): void
+  close(client: Client, code: number, reason: string): void
+  /** A frame of so many units is about to go to one client. */
+  sending(units: number): void
+}
 
 /** One connection, whatever carries its bytes. Kept small: what few clients need is made when needed. */
 export class Client implements Connection {
@@ -16,7 +24,7 @@ export class Client implements Connection {
   readonly address: string
   readonly transport: string
   readonly link: Link
-  readonly #hub: Hub
+  readonly #home: ClientHome
   #identity: User | null = null
   #grants: Grants = NO_GRANTS
   #subscriptions: Map<string, SubscriptionKind> | null = null
@@ -25,8 +33,12 @@ export class Client implements Connection {
   #recovering: Set<string> | null = null
   #open = true
 
-  constructor(hub: Hub, link: Link, origin: { readonly address: string; readonly transport: string }) {
-    this.#hub = hub
+  constructor(
+    home: ClientHome,
+    link: Link,
+    origin: { readonly address: string; readonly transport: string },
+  ) {
+    this.#home = home
     this.link = link
     this.address = origin.address
     this.transport = origin.transport
@@ -70,11 +82,11 @@ export class Client implements Connection {
   }
 
   subscribe(channel: string): Promise<void> {
-    return this.#hub.subscribeByServer(this, channel)
+    return this.#home.subscribeByServer(this, channel)
   }
 
   unsubscribe(channel: string): void {
-    this.#hub.unsubscribeByServer(this, channel)
+    this.#home.unsubscribeByServer(this, channel)
   }
 
   /** @throws {RangeError} for a code that no server may close with */
@@ -84,13 +96,13 @@ export class Client implements Connection {
         `disconnect: expected a code of 1000, 1001, 1008, 1011 to 1013 or 3000 to 4999, got ${code}`,
       )
     }
-    this.#hub.close(this, code, closeReason(reason))
+    this.#home.close(this, code, closeReason(reason))
   }
 
   send(frame: string): boolean {
     if (!this.#open) return false
     // May find that the client is too slow, and close it.
-    this.#hub.sending(frame.length)
+    this.#home.sending(frame.length)
     return this.#open && this.link.send(frame)
   }
 

@@ -3,7 +3,7 @@ import { CLOSE, ClientError } from '../protocol/codes.ts'
 import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import { isChannel } from '../protocol/names.ts'
 import type { Connections, User } from '../registry/define.ts'
-import type { Client, SubscriptionKind } from './client.ts'
+import type { Client, ClientHome, SubscriptionKind } from './client.ts'
 import { SlowGuard } from './slow.ts'
 
 export interface HubDependencies {
@@ -17,7 +17,7 @@ export interface HubDependencies {
 }
 
 /** Who is connected to this node, and who is subscribed to what. */
-export class Hub implements Connections {
+export class Hub implements Connections, ClientHome {
   readonly #deps: HubDependencies
   readonly #clients = new Map<string, Client>()
   readonly #users = new Map<string, Set<Client>>()

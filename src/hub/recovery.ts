@@ -8,7 +8,12 @@ import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
 import type { Hub } from './hub.ts'
 import { answerBytesOf, highWaterOf, paced } from './pacing.ts'
-import type { Range } from './subscriber.ts'
+
+/** What a subscriber wants of the past: nothing, what came after a cursor, or the newest. */
+export interface Range {
+  readonly since?: string | undefined
+  readonly last?: number | undefined
+}
 
 export interface RecoveryDependencies {
   readonly live: Live

@@ -12,13 +12,7 @@ import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
 import type { Hub } from './hub.ts'
-import { Recovery } from './recovery.ts'
-
-/** What a subscriber wants of the past: nothing, what came after a cursor, or the newest. */
-export interface Range {
-  readonly since?: string | undefined
-  readonly last?: number | undefined
-}
+import { type Range, Recovery } from './recovery.ts'
 
 export interface SubscriberDependencies {
   readonly live: Live

@@ -36,7 +36,11 @@ export class Dedupe {
    * The first answer to this key; undefined when it is new.
    * @throws {ClientError} `conflict` when the key came with another body
    */
-  find(key: string, channel: string, json: string): { id: Promise<string | null> | string | null } | undefined {
+  find(
+    key: string,
+    channel: string,
+    json: string,
+  ): { id: Promise<string | null> | string | null } | undefined {
     const known = this.#known.get(scoped(key, channel))
     if (known === undefined || known.until <= this.#now()) return undefined
     if (known.digest !== digestOf(json)) {

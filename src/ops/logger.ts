@@ -8,7 +8,7 @@ export interface LoggerOptions {
 }
 
 /** JSON lines with a level as word and a time as ISO 8601. What looks like a secret is left out. */
-export function createLogger({ level, destination }: LoggerOptions): Log {
+export function createLogger({ level, destination = standardOutput() }: LoggerOptions): Log {
   const options = {
     level,
     base: null,
@@ -16,8 +16,14 @@ export function createLogger({ level, destination }: LoggerOptions): Log {
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: ['token', 'password', 'secret', '*.token', '*.password', '*.secret'], remove: true },
   }
+  return pino(options, destination)
+}
+
+function standardOutput(): DestinationStream {
   // Synchronous: the last lines before an exit are those that matter.
-  return destination === undefined
-    ? pino(options, pino.destination({ sync: true }))
-    : pino(options, destination)
+  const output = pino.destination({ sync: true })
+  // Whoever reads the log may have gone, and the disk may be full: neither is a reason to drop everyone's
+  // connections, and there is nowhere else to tell it.
+  output.on('error', () => undefined)
+  return output
 }

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import type { Counts } from './counts.ts'
 import type { Health } from './health.ts'
 
@@ -12,15 +12,35 @@ export interface MetricsDependencies {
 
 /** The daemon's numbers for Prometheus. They are read when asked for; counting costs one addition. */
 export class Metrics {
-  readonly #registry = new Registry()
+  readonly #deps: MetricsDependencies
+  #registry: Promise<Registry> | null = null
 
-  constructor({ counts, health, connections, channels, journal }: MetricsDependencies) {
-    collectDefaultMetrics({ register: this.#registry })
+  constructor(deps: MetricsDependencies) {
+    this.#deps = deps
+  }
+
+  /** The text format of Prometheus, and its content type. */
+  async read(): Promise<{ readonly contentType: string; readonly text: string }> {
+    const registry = await this.start()
+    return { contentType: registry.contentType, text: await registry.metrics() }
+  }
+
+  /** From now on the process is watched too: garbage collection, the event loop. Idempotent. */
+  start(): Promise<Registry> {
+    return (this.#registry ??= this.#build())
+  }
+
+  async #build(): Promise<Registry> {
+    // Loaded when the daemon listens: it takes as long as a tenth of the start.
+    const { collectDefaultMetrics, Counter, Gauge, Registry } = await import('prom-client')
+    const { counts, health, connections, channels, journal } = this.#deps
+    const registry = new Registry()
+    collectDefaultMetrics({ register: registry })
     const gauge = (name: string, help: string, read: () => number): void => {
       new Gauge({
         name,
         help,
-        registers: [this.#registry],
+        registers: [registry],
         collect() {
           this.set(read())
         },
@@ -30,7 +50,7 @@ export class Metrics {
       new Counter({
         name,
         help,
-        registers: [this.#registry],
+        registers: [registry],
         collect() {
           this.reset()
           this.inc(read())
@@ -47,7 +67,7 @@ export class Metrics {
         name,
         help,
         labelNames: [label],
-        registers: [this.#registry],
+        registers: [registry],
         collect() {
           this.reset()
           for (const [value, count] of read()) this.inc({ [label]: value }, count)
@@ -62,7 +82,7 @@ export class Metrics {
       name: 'livemessages_part_up',
       help: '1 where a source, the journal or the database can be used',
       labelNames: ['part'],
-      registers: [this.#registry],
+      registers: [registry],
       collect() {
         this.reset()
         for (const part of health.parts()) this.set({ part: part.name }, part.ready ? 1 : 0)
@@ -93,14 +113,6 @@ export class Metrics {
     labelled('livemessages_publications_total', 'Publications taken', 'source', () => counts.publications)
     labelled('livemessages_errors_total', 'What was refused or failed', 'code', () => counts.errors)
     labelled('livemessages_closes_total', 'Connections that the daemon closed', 'code', () => counts.closes)
-  }
-
-  get contentType(): string {
-    return this.#registry.contentType
-  }
-
-  /** The text format of Prometheus. */
-  read(): Promise<string> {
-    return this.#registry.metrics()
+    return registry
   }
 }

@@ -50,7 +50,8 @@ export interface Connections extends Iterable<Connection> {
 
 /** The part of a `pg` pool that modules use. */
 export interface Database {
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters: the caller says what the columns are, as with pg
+  // The caller says what the columns are, as with pg.
+  // oxlint-disable-next-line typescript-eslint/no-unnecessary-type-parameters
   query<Row extends Record<string, unknown> = Record<string, unknown>>(
     text: string,
     values?: readonly unknown[],

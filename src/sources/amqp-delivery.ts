@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
 import type { ConsumeMessage } from './amqp-connection.ts'
-import { oneLine } from './json-text.ts'
+import { oneLine } from '../protocol/json-text.ts'
 import type { Notification } from './source.ts'
 
 /** Why a delivery can never be handled. */

@@ -87,7 +87,7 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
       async client(path = '/ws', protocols = []) {
         const socket = new WebSocket(`ws://127.0.0.1:${port}${path}`, protocols)
         const frames: string[] = []
-        socket.on('message', (data) => frames.push(String(data)))
+        socket.on('message', (data) => frames.push((data as Buffer).toString()))
         const closed = new Promise<number>((resolve) => socket.once('close', resolve))
         t.teardown(() => socket.terminate())
         await once(socket, 'open')

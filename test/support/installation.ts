@@ -84,13 +84,19 @@ export async function install(t: Teardown): Promise<Installation> {
   return installed(path.join(folder, 'bin', 'livemessage.js'))
 }
 
-/** Runs a program to its end, without the test runner's hooks in Node. */
+/** For `env`: the test runner puts its own module loader into whatever Node is spawned, TypeScript's compiler too. */
+const PLAIN_NODE = ['-u', 'NODE_OPTIONS']
+
+/** Runs a program to its end. */
 export function execute(
   command: string,
   args: readonly string[],
   options: { readonly cwd?: string; readonly timeout?: number } = {},
 ): Promise<{ readonly stdout: string }> {
-  return promisify(execFile)(command, args, { ...options, env: cleanEnvironment() })
+  return promisify(execFile)('env', [...PLAIN_NODE, command, ...args], {
+    ...options,
+    env: cleanEnvironment(),
+  })
 }
 
 /** Whether every user may go there: a clone in a private home is another matter. */
@@ -165,8 +171,7 @@ class Child implements RunningDaemon {
 
   constructor(bin: string, args: readonly string[], options: RunOptions = {}) {
     const { cwd = tmpdir(), env = {}, input, through = [process.execPath] } = options
-    const [command = '', ...before] = through
-    this.process = spawn(command, [...before, bin, ...args], {
+    this.process = spawn('env', [...PLAIN_NODE, ...through, bin, ...args], {
       cwd,
       env: { ...cleanEnvironment(), ...env },
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { memberText, oneLine } from '../../src/sources/json-text.ts'
+import { memberText, oneLine } from '../../src/protocol/json-text.ts'
 
 void t.test('a member is found by its name at the top level only, and its text is untouched', async (t) => {
   const cases: [string, string | undefined][] = [

@@ -1,1 +1,0 @@
-export { memberText, oneLine } from '../protocol/json-text.ts'
