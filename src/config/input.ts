@@ -1,4 +1,12 @@
-import type { HookName, ModuleReference } from './config.ts'
+import type {
+  AuthenticateHook,
+  CallHook,
+  ConnectHook,
+  DisconnectHook,
+  MessageHook,
+  StartHook,
+} from '../registry/define.ts'
+import type { ModuleReference } from './config.ts'
 import type { Duration, Size } from './units.ts'
 
 /** What a config file exports by default. Every key has a default but `ACTIONS`. */
@@ -22,7 +30,7 @@ export interface ConfigInput {
    */
   ACTIONS: Record<string, Record<string, ModuleReference>>
   /** Modules that see every connection, whatever its subsystems. */
-  hooks?: Partial<Record<HookName, ModuleReference>>
+  hooks?: HooksInput
   /** The policy of each subsystem's channels, by subsystem; closed when not said. */
   channels?: Record<string, ChannelInput>
   /**
@@ -100,6 +108,22 @@ export interface ConfigInput {
    * @default 'livemessages.ini' beside this file, where there is one
    */
   ini?: string
+}
+
+/** Each a reference as in `ACTIONS`, or the function itself. */
+export interface HooksInput {
+  /** Who it is, by the handshake's headers and cookies and the token. */
+  authenticate?: string | AuthenticateHook
+  /** After the welcome: may subscribe the client, or refuse it. */
+  connect?: string | ConnectHook
+  /** When a connection has ended. */
+  disconnect?: string | DisconnectHook
+  /** Before every frame of a client. */
+  message?: string | MessageHook
+  /** Before every action. */
+  call?: string | CallHook
+  /** Once, when everything listens. */
+  start?: string | StartHook
 }
 
 /** Who: everybody, whoever is authenticated, the user whose id is the channel's rest, or nobody. */

@@ -126,7 +126,7 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     auth: resolveAuth(parsed.auth, report),
     origins: parsed.origins ?? [],
     api: { keys, loopback: parsed.api?.loopback ?? true },
-    limits: limits(parsed.limits),
+    limits: limits(parsed.limits, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',
     compression: parsed.compression ?? false,
@@ -147,7 +147,17 @@ function actions(input: Parsed['ACTIONS']): Config['ACTIONS'] {
   return copy
 }
 
-function limits(input: Parsed['limits'] = {}): Limits {
+/** How many of the largest publications may wait for a client that is not too slow. */
+const WAITING_PUBLICATIONS = 4
+
+function limits(input: Parsed['limits'] = {}, report: Report): Limits {
   const callsPerSecond = input.callsPerSecond ?? DEFAULT_LIMITS.callsPerSecond
-  return { ...DEFAULT_LIMITS, callBurst: callsPerSecond * 2, ...defined(input) }
+  const all = { ...DEFAULT_LIMITS, callBurst: callsPerSecond * 2, ...defined(input) }
+  if (all.bufferBytes < WAITING_PUBLICATIONS * all.publicationBytes) {
+    report.warning(
+      `limits.bufferBytes is less than ${WAITING_PUBLICATIONS} times limits.publicationBytes: ` +
+        'a few large publications would close clients that read as fast as they can',
+    )
+  }
+  return all
 }

@@ -414,3 +414,17 @@ t.test('origins are compared as browsers write them', async (t) => {
     t.match(problems({ ACTIONS, origins: [origin] }), { 'origins[0]': /^expected an origin/ }, origin)
   }
 })
+
+t.test(
+  'what is allowed and likely a mistake is warned of: short keys, a small buffer for large publications',
+  async (t) => {
+    const warningsOf = (config: object): readonly string[] =>
+      resolveConfig({ config: { ACTIONS, ...config } }, place).warnings
+    t.same(warningsOf({}), [])
+    t.match(warningsOf({ api: { keys: ['short'] } }), [/^api\.keys .* less than 16 characters/])
+    t.same(warningsOf({ limits: { bufferBytes: '256kb' } }), [])
+    t.match(warningsOf({ limits: { bufferBytes: '255kb' } }), [
+      /^limits\.bufferBytes .* limits\.publicationBytes/,
+    ])
+  },
+)
