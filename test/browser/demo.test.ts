@@ -8,12 +8,13 @@ import { createAmqpPublisher } from '../../src/sources/amqp-publisher.ts'
 import { browserSkip, complaintsOf, openBrowser } from '../support/browser.ts'
 import { freePort, startDaemon, type TestConfig, type TestDaemon } from '../support/daemon.ts'
 import { startPostgres } from '../support/postgres.ts'
+import { CURL, PSQL, skipWithout } from '../support/packages.ts'
 import { rabbitSkip, startRabbit } from '../support/rabbitmq.ts'
 import { until } from '../support/wait.ts'
 
 const run = promisify(execFile)
 
-const skip = (await browserSkip()) || (await rabbitSkip())
+const skip = browserSkip() || rabbitSkip() || skipWithout(PSQL) || skipWithout(CURL)
 if (skip !== false) {
   t.plan(0, skip)
   process.exit()

@@ -10,7 +10,7 @@ import { until } from '../support/wait.ts'
 
 // A RabbitMQ that is down, dies, and comes back; and what may come by AMQP. One broker, for each takes 7 s.
 
-const skip = await rabbitSkip()
+const skip = rabbitSkip()
 
 t.setTimeout(120_000)
 

@@ -1,32 +1,13 @@
-import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import { CHROMIUM, find, skipWithout } from './packages.ts'
 import type { Teardown } from './wait.ts'
 
-const run = promisify(execFile)
-
-const CHROMIUM = process.env['LIVEMESSAGES_TEST_CHROMIUM'] ?? '/usr/bin/chromium'
-
-/**
- * Why there can be no browser here, for tap's `skip`; false where there can be. On Debian as root it installs
- * what is missing.
- * @throws with `CI=true`, where a skip is a failure
- */
-export async function browserSkip(): Promise<string | false> {
-  if (existsSync(CHROMIUM)) return false
-  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    await run('apt-get', ['update', '-q'], { env })
-    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'chromium'], { env })
-    if (existsSync(CHROMIUM)) return false
-  }
-  const reason = `no Chromium at ${CHROMIUM}, and LIVEMESSAGES_TEST_CHROMIUM names none`
-  if (process.env['CI'] === 'true') throw new Error(reason)
-  return reason
+/** Why there can be no browser here, for tap's `skip`; false where there can be. */
+export function browserSkip(): string | false {
+  return skipWithout(CHROMIUM, 'LIVEMESSAGES_TEST_CHROMIUM')
 }
 
 export interface BrowserOptions {
@@ -39,7 +20,7 @@ export interface BrowserOptions {
 export async function openBrowser(t: Teardown, options: BrowserOptions = {}): Promise<BrowserContext> {
   const profile = await mkdtemp(join(tmpdir(), 'livemessages-chromium-'))
   const browser = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM,
+    executablePath: process.env['LIVEMESSAGES_TEST_CHROMIUM'] ?? find(CHROMIUM) ?? '',
     headless: true,
     chromiumSandbox: false,
     colorScheme: options.scheme ?? 'light',

@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
 import { chown, mkdtemp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
+import { find, RABBITMQ, skipWithout } from './packages.ts'
 import { within } from './wait.ts'
 import type { Teardown } from './wait.ts'
 
@@ -34,23 +34,9 @@ export interface Rabbit {
   end(): Promise<void>
 }
 
-/**
- * Why there can be no broker here, for tap's `skip`; false where there can be. On Debian as root it
- * installs what is missing.
- * @throws with `CI=true`, where a skip is a failure
- */
-export async function rabbitSkip(): Promise<string | false> {
-  if (process.env['LIVEMESSAGES_TEST_BROKER_URL']) return false
-  if (findServer()) return false
-  if (process.getuid?.() === 0 && existsSync('/etc/debian_version')) {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-    await run('apt-get', ['update', '-q'], { env })
-    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', 'rabbitmq-server'], { env })
-    if (findServer()) return false
-  }
-  const reason = 'no rabbitmq-server is installed, and LIVEMESSAGES_TEST_BROKER_URL names none'
-  if (process.env['CI'] === 'true') throw new Error(reason)
-  return reason
+/** Why there can be no broker here, for tap's `skip`; false where there can be. */
+export function rabbitSkip(): string | false {
+  return skipWithout(RABBITMQ, 'LIVEMESSAGES_TEST_BROKER_URL')
 }
 
 /** Starts a private broker: own node name, ports, folders, epmd. Takes some 7 s. */
@@ -82,8 +68,9 @@ class PrivateRabbit implements Rabbit {
   #guard: ChildProcess | null = null
 
   static async create(): Promise<PrivateRabbit> {
-    const bin = findServer()
-    if (!bin) throw new Error('no rabbitmq-server is installed (Debian: apt-get install rabbitmq-server)')
+    const server = find(RABBITMQ)
+    if (server === null) throw new Error('rabbitmq-server is not installed')
+    const bin = dirname(server)
     const user = await rabbitUser()
     const folder = await mkdtemp(join(tmpdir(), 'livemessages-rabbitmq-'))
     const home = join(folder, 'home')
@@ -237,12 +224,6 @@ function foreign(url: string): Rabbit {
     ctl: refuse,
     end: () => Promise.resolve(),
   }
-}
-
-/** The folder of the real scripts: Debian's wrappers in the PATH insist on their own user and files. */
-function findServer(): string | null {
-  const folders = ['/usr/lib/rabbitmq/bin', ...(process.env['PATH'] ?? '').split(delimiter)]
-  return folders.find((folder) => folder !== '' && existsSync(join(folder, 'rabbitmq-server'))) ?? null
 }
 
 /** Whom it runs as: itself where we are an ordinary user, else the package's user. */
