@@ -25,7 +25,7 @@ export function createServices(): Services {
       return postgres.url
     },
     async broker() {
-      const reason = rabbit ? false : await rabbitSkip()
+      const reason = rabbit ? false : rabbitSkip()
       if (reason !== false) {
         console.error(`AMQP is left out: ${reason}`)
         return null
