@@ -41,6 +41,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./listen.ts'),
   },
   {
+    name: 'token',
+    summary: 'print a token of a user, signed with the secret of the config: for trying things out',
+    load: () => import('./token.ts'),
+  },
+  {
     name: 'migrate',
     summary: "install or update the daemon's and the subsystems' tables",
     load: () => import('./migrate.ts'),

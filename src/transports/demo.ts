@@ -60,7 +60,7 @@ export async function demoRoutes({ live, home, listener }: DemoDependencies): Pr
           }
           const answer = {
             user,
-            token: user === null ? null : tokenFor(user, config),
+            token: user === null ? null : signToken(user, config.auth.jwt),
             listener,
             ...placeOf(config),
             ways: {
@@ -83,13 +83,6 @@ export async function demoRoutes({ live, home, listener }: DemoDependencies): Pr
 function checkOwnPage(request: Request): void {
   if (request.header('sec-fetch-site') === 'same-origin' && isLoopbackHost(request.header('host'))) return
   throw new ClientError('forbidden', 'only for the demo page, at localhost')
-}
-
-/** Null where tokens are signed by somebody else, or for somebody else. */
-function tokenFor(user: string, { auth: { jwt } }: Config): string | null {
-  const ours = jwt?.secret !== undefined && jwt.algorithms.includes('HS256')
-  if (!ours || jwt.audience !== undefined || jwt.issuer !== undefined) return null
-  return signToken(user, jwt.secret)
 }
 
 /** Where the command line finds this daemon's config. */

@@ -26,7 +26,7 @@ const daemon = await startDaemon(t, { ...CONFIG, postgres: { url: postgres.url }
 
 /** A user of the test's own, connected. */
 async function enter(t: Test, user: string, at: TestDaemon = daemon): Promise<TestClient> {
-  return connect(t, at, { token: signToken(user, SECRET) })
+  return connect(t, at, { token: signToken(user, { secret: SECRET, algorithms: ['HS256'] })! })
 }
 
 /** Inserts messages in one transaction; resolves with their ids. */

@@ -35,6 +35,22 @@ t.test('publish: prints the cursor; null where there is no history', async (t) =
   t.equal(piped.code, 0, 'from standard input')
 })
 
+t.test('token: opens what is for users; without a secret there is none', async (t) => {
+  const { code, stdout } = await it.run(['token', 'ann'], { cwd })
+  t.equal(code, 0)
+  const token = stdout.trim()
+  const listening = it.spawn(t, ['listen', 'secret:a', '--token', token, '--count', '1', ...url], { cwd })
+  await until('somebody is there', async () => {
+    await it.run(['publish', 'secret:a', '{"n":1}', ...url], { cwd })
+    return listening.stdout.includes('"n":1')
+  })
+  t.match(await it.run(['token', 'ann', '--ttl', 'soon'], { cwd }), { code: 2, stderr: /USAGE: --ttl/ })
+  const bare = await project(t, {
+    'livemessages.config.js': 'export default { ACTIONS: {}, postgres: false }',
+  })
+  t.match(await it.run(['token', 'ann'], { cwd: bare }), { code: 2, stderr: /USAGE: .*auth\.jwt\.secret/ })
+})
+
 t.test('publish: what is no JSON, no channel, refused, or has nobody to go to', async (t) => {
   const expected: readonly (readonly [string[], number, RegExp])[] = [
     [['chat:a', 'hello', ...url], 2, /USAGE: expected JSON/],
