@@ -41,10 +41,14 @@ Examples:
     )
 }
 
+/** A reload that is asked for while there is nothing to reload yet must not end the process. */
+const LATER = (): void => undefined
+
 async function start(
   address: string | undefined,
   { interface: host, watch: watching, ...rest }: StartFlags,
 ): Promise<void> {
+  process.on('SIGHUP', LATER)
   const flags = {
     ...rest,
     ...(address === undefined ? {} : { address }),

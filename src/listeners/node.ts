@@ -21,18 +21,20 @@ export class NodeListener<State> implements Listener<State> {
   readonly #sockets = new Set<NodeSocket<State>>()
   readonly #topics = new Map<string, Set<NodeSocket<State>>>()
   readonly #engine: WebSocketServer
+  /** The subprotocol of an upgrade under way. */
+  readonly #chosen = new WeakMap<IncomingMessage, string>()
   #pings: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
   constructor(options: ListenerOptions) {
     this.#options = options
-    this.#server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000 })
+    this.#server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000, ...WEBSOCKETS_ONLY })
     this.#engine = new WebSocketServer({
       noServer: true,
       maxPayload: options.maxFrameBytes,
       perMessageDeflate: options.compression ? { threshold: 1024, serverNoContextTakeover: true } : false,
       // The verdict on the upgrade has chosen it already.
-      handleProtocols: (protocols) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+      handleProtocols: (_offered, req) => this.#chosen.get(req) ?? false,
       clientTracking: false,
     })
   }
@@ -46,7 +48,8 @@ export class NodeListener<State> implements Listener<State> {
       this.#upgrade(req, stream, head, handlers)
     })
     this.#server.on('clientError', (_error, stream) => {
-      if (stream.writable) stream.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      if (stream.writable) endWith(stream, 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
+      else stream.destroy()
     })
     this.#server.listen('socket' in address ? { path: address.socket } : { ...address, exclusive: true })
     try {
@@ -98,10 +101,12 @@ export class NodeListener<State> implements Listener<State> {
       return refuse(stream, 404, '{"error":{"code":"not_found"}}')
     const verdict = handlers.onUpgrade(request)
     if (!verdict.accept) return refuse(stream, verdict.status, verdict.body)
+    if (verdict.protocol !== undefined) this.#chosen.set(req, verdict.protocol)
     this.#engine.handleUpgrade(req, stream, head, (native) => {
       const socket = new NodeSocket(verdict.state, native, this.#options.hardBufferBytes, this.#topics)
       this.#sockets.add(socket)
       native.on('message', (data: RawData, isBinary: boolean) => {
+        socket.heard()
         if (!socket.closing) handlers.onMessage(socket, isBinary ? null : (data as Buffer).toString('utf8'))
       })
       native.on('pong', () => socket.heard())
@@ -126,7 +131,13 @@ export class NodeListener<State> implements Listener<State> {
   }
 }
 
-const SUBPROTOCOL = 'livemessage.v1'
+/**
+ * Requests that offer another upgrade (h2c, as some HTTP clients always do) are requests like any other. Node before
+ * 22.21 and 24.9 does not know the option, and hands every upgrade to the handler of upgrades.
+ */
+const WEBSOCKETS_ONLY: object = {
+  shouldUpgradeCallback: (req: IncomingMessage) => req.headers.upgrade?.toLowerCase() === 'websocket',
+}
 
 const TEXT = { binary: false }
 
@@ -310,8 +321,18 @@ class NodeResponse implements Response {
 
 function refuse(stream: Duplex, status: number, body: string): void {
   const reason = status === 403 ? 'Forbidden' : status === 404 ? 'Not Found' : 'Service Unavailable'
-  stream.end(
+  endWith(
+    stream,
     `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   )
+}
+
+/**
+ * Says the last words and lets go. The server's sockets are half-open by design: a peer that never closes would keep
+ * its own for ever, and no limit counts it.
+ */
+function endWith(stream: Duplex, text: string): void {
+  stream.end(text, () => stream.destroy())
+  setTimeout(() => stream.destroy(), CLOSE_MS).unref()
 }

@@ -14,7 +14,7 @@ import type {
   Request,
   Socket,
 } from '../../src/listeners/listener.ts'
-import { until as waitUntil } from '../support/wait.ts'
+import { until as waitUntil, within } from '../support/wait.ts'
 
 const until = (probe: () => boolean): Promise<unknown> => waitUntil('what the test says', probe)
 
@@ -379,6 +379,22 @@ export function listenerContract(t: Test, name: string, make: MakeListener): voi
     t.same(messages, ['still here'])
   })
 
+  t.test(`${name}: who is refused and doesn't close is let go all the same`, async (t) => {
+    const { port } = await running(t, {
+      onUpgrade: () => ({ accept: false, status: 403, body: '{}' }),
+    })
+    const upgrade =
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+      'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
+    const gone = [
+      letGo(port, `GET /ws HTTP/1.1\r\nHost: a\r\n${upgrade}`),
+      letGo(port, `GET /elsewhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`),
+      letGo(port, 'rubbish\r\n\r\n'),
+    ]
+    await Promise.all(gone)
+    t.pass('nobody is held')
+  })
+
   t.test(`${name}: a silent peer is pinged, and ended when no answer comes`, async (t) => {
     // uWS counts in steps of 4 s and waits 8 s at least.
     const { client, closes, port } = await running(t, {}, { pingMs: 4000, pongMs: 4000 })
@@ -513,6 +529,22 @@ async function leaveSocketBehind(path: string): Promise<void> {
   await once(child, 'message')
   child.kill('SIGKILL')
   await once(child, 'exit')
+}
+
+/** A peer that never closes its side: resolves when the server has forgotten it, which a write then tells. */
+async function letGo(port: number, text: string): Promise<void> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const closed = new Promise((resolve) => socket.once('close', resolve))
+  socket.on('error', () => undefined)
+  socket.on('data', () => undefined)
+  socket.write(text)
+  const writing = setInterval(() => socket.readableEnded && socket.write('x'), 20)
+  try {
+    await within('the server to let go', closed, 15_000)
+  } finally {
+    clearInterval(writing)
+    socket.destroy()
+  }
 }
 
 interface Raw {
