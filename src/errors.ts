@@ -29,6 +29,7 @@ export const ERRORS = {
   LISTENER_UNAVAILABLE: 3,
   // everything else: exit code 1
   STOPPED: 1,
+  PUBLISH_REFUSED: 1,
   INTERNAL: 1,
 } as const
 

@@ -1,10 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from './config/config.ts'
-import type { Client } from './hub/client.ts'
 import type { Hub } from './hub/hub.ts'
 import type { Subscriber } from './hub/subscriber.ts'
-import { ClientError, isClientError } from './protocol/codes.ts'
-import { unsubscribedFrame } from './protocol/encode.ts'
 
 /** What is built once: a change needs a new process. */
 const FROZEN = [
@@ -22,7 +19,7 @@ const FROZEN = [
   'log',
 ] as const satisfies readonly (keyof Config)[]
 
-const FROZEN_LIMITS = ['frameBytes', 'windowBytes', 'connectionsPerAddress'] as const
+const FROZEN_LIMITS = ['frameBytes', 'bufferBytes', 'windowBytes', 'connectionsPerAddress'] as const
 
 /**
  * The new config with what can't change while the daemon runs as it is; `changed` are the keys where it differs.
@@ -51,39 +48,12 @@ export async function recheck(hub: Hub, subscriber: Subscriber): Promise<number>
   let ended = 0
   const work = async (): Promise<void> => {
     for (const client of clients) {
-      const count = await recheckClient(client, hub, subscriber)
+      const count = await subscriber.recheck(client)
       ended += count
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work))
   return ended
-}
-
-async function recheckClient(client: Client, hub: Hub, subscriber: Subscriber): Promise<number> {
-  let ended = 0
-  for (const [channel, kind] of [...client.subscriptions]) {
-    if (kind === 'server') continue
-    const refusal = await refusalOf(client, channel, subscriber)
-    if (refusal === null || !hub.leave(client, channel)) continue
-    ended++
-    client.send(unsubscribedFrame(channel, refusal.code, refusal.message))
-  }
-  return ended
-}
-
-async function refusalOf(
-  client: Client,
-  channel: string,
-  subscriber: Subscriber,
-): Promise<ClientError | null> {
-  try {
-    const asked = subscriber.admit(client, channel)
-    if (asked instanceof Promise) await asked
-    return null
-  } catch (error) {
-    // Whatever kept the policy from saying yes: closed is the safe side.
-    return isClientError(error) ? error : new ClientError('internal', 'the policy could not be asked')
-  }
 }
 
 function pick<T extends object, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {

@@ -1,6 +1,7 @@
 import { MemoryBus } from './bus/memory.ts'
 import type { Config } from './config/config.ts'
 import type { Home } from './database/home.ts'
+import { LivemessageError } from './errors.ts'
 import { Deadlines } from './hub/deadlines.ts'
 import { History } from './hub/history.ts'
 import { Hub } from './hub/hub.ts'
@@ -16,6 +17,7 @@ import type { Counts } from './ops/counts.ts'
 import { Health } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
 import { Metrics } from './ops/metrics.ts'
+import { isClientError } from './protocol/codes.ts'
 import { writeJson } from './protocol/json.ts'
 import type { Services } from './registry/context.ts'
 import type { Live } from './rules.ts'
@@ -63,6 +65,18 @@ export interface WireOptions {
   readonly signal: AbortSignal
 }
 
+/**
+ * What a module sees of a publication that failed. A channel that can't be is the module's own mistake, of which
+ * the client must not be told as if it were the client's: no ClientError, therefore logged where nobody catches
+ * it. What the client's data or an outage may be the cause of stays as it is.
+ */
+function refusedPublication(channel: string, error: unknown): unknown {
+  if (!isClientError(error) || error.code !== 'unknown_channel') return error
+  return new LivemessageError('PUBLISH_REFUSED', `publish to '${channel}': ${error.message}`, {
+    cause: error,
+  })
+}
+
 /** Builds every part of a node and gives each what it needs; nothing runs before `listen`. */
 export async function wire({ live, home, log, counts, signal }: WireOptions): Promise<Wired> {
   const { config, registry } = live.rules
@@ -86,7 +100,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   const hub: Hub = new Hub({
     publish: (channel, frame) => listener.publish(channel, frame),
     counts,
-    bufferBytes: () => live.rules.config.limits.bufferBytes,
+    bufferBytes: () => limits.bufferBytes,
     hardBufferBytes,
     cursorOf: (channel) => subscriber.cursorOf(channel),
   })
@@ -102,8 +116,12 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     signal: signal,
     async publish(channel, data, options) {
       const { key, exclude } = options ?? {}
-      const id = await publisher.publish({ channel, json: writeJson(data), source: 'action', key, exclude })
-      return { id }
+      const json = writeJson(data)
+      try {
+        return { id: await publisher.publish({ channel, json, source: 'action', key, exclude }) }
+      } catch (error) {
+        throw refusedPublication(channel, error)
+      }
     },
   }
   const subscriber: Subscriber = new Subscriber({ live, hub, journal, services })
@@ -121,7 +139,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   })
   const others = await createSources({
     listenUrl: home.listenUrl,
-    postgres: config.postgres ?? { channel: 'livemessages' },
+    databases: config.postgres !== null && 'url' in config.postgres ? config.postgres.databases : [],
     broker: config.broker,
     subsystems: config.channels.keys(),
     registry,

@@ -61,10 +61,10 @@ function amqpCard({ ways: { amqp }, config }, state) {
     state,
     'RabbitMQ',
     command(
-      `npx livemessage publish chat:general '${data}' --amqp${flag}`,
-      'Acknowledged once it is published.',
+      `LIVEMESSAGES_BROKER_URL=amqp://localhost npx livemessage publish chat:general '${data}' --amqp${flag}`,
+      'Confirmed by the broker, whose URL is the one that the daemon was given.',
     ),
-    command(rabbit, 'With any AMQP client, for example:'),
+    command(rabbit, 'With any AMQP client, for example (this one needs the management plugin):'),
   )
 }
 

@@ -38,6 +38,8 @@ export interface Peers {
   clientAddress(request: PeerRequest): string
   /** May it publish and use the server API? By an API key, or as a process of this machine. */
   mayPublish(request: PeerRequest): PublishAnswer
+  /** Would it be let in as a process of this machine, were it not for being a browser's? */
+  isOwnBrowser(request: PeerRequest): boolean
 }
 
 export interface PeersOptions {
@@ -74,8 +76,14 @@ export function createPeers({ trustedProxies, api, socket }: PeersOptions): Peer
       }
       if (!loopback || !isLoopback(request.address)) return withoutKey
       headers.read(request)
-      if (headers.foreign || !headers.ownHost || (request.proxiedAddress ?? '') !== '') return FOREIGN
-      return LOOPBACK
+      if (headers.fromPage || headers.foreign || !headers.ownHost) return FOREIGN
+      return (request.proxiedAddress ?? '') === '' ? LOOPBACK : FOREIGN
+    },
+
+    isOwnBrowser(request) {
+      if (!loopback || !isLoopback(request.address)) return false
+      headers.read(request)
+      return !headers.foreign && headers.ownHost && (request.proxiedAddress ?? '') === ''
     },
   }
 }
@@ -101,7 +109,8 @@ const FOREIGN: PublishAnswer = {
   code: 'forbidden',
   message:
     'without an API key this is for programs on this machine: the request came from a browser or through ' +
-    'a proxy, carries Authorization, or its Host is not a loopback name',
+    'a proxy, carries Authorization, its Host is not a loopback name, or its Connection header says close or ' +
+    'upgrade, as proxies do; send one of api.keys as Authorization: Bearer <key>',
 }
 
 /**
@@ -109,8 +118,10 @@ const FOREIGN: PublishAnswer = {
  * reading is synchronous and nothing of it is kept.
  */
 class Headers {
-  /** A header that browsers or proxies add, or credentials that nobody here knows. */
+  /** A header that proxies add, or credentials that nobody here knows. */
   foreign = false
+  /** A header that only browsers add. */
+  fromPage = false
   /** There is a Host, and it names this machine. */
   ownHost = false
   forwardedFor = ''
@@ -121,6 +132,7 @@ class Headers {
 
   read(request: PeerRequest): void {
     this.foreign = false
+    this.fromPage = false
     this.ownHost = false
     this.forwardedFor = ''
     this.forwarded = ''
@@ -138,7 +150,7 @@ class Headers {
         if (name === 'host') this.#host(value)
         return
       case 6:
-        if (name === 'origin') this.foreign = true
+        if (name === 'origin') this.fromPage = true
         return
       case 9:
         if (name === 'forwarded') {
@@ -149,11 +161,18 @@ class Headers {
           this.realAddress = joined(this.realAddress, value)
         }
         return
+      case 10:
+        // nginx, unless told otherwise, adds no header that names the client, and makes itself the Host: that
+        // it closes each connection, or passes an upgrade on, is all that shows of it.
+        if (name === 'connection' && value !== 'keep-alive' && CLOSE_OR_UPGRADE.test(value)) {
+          this.foreign = true
+        }
+        return
       case 13:
         if (name === 'authorization') this.foreign = true
         return
       case 14:
-        if (name === 'sec-fetch-site') this.foreign = true
+        if (name === 'sec-fetch-site') this.fromPage = true
         break
     }
     if (name.length > 11 && name.charCodeAt(0) === 0x78 && name.startsWith('x-forwarded-')) {
@@ -172,6 +191,8 @@ class Headers {
     if (!this.ownHost) this.foreign = true
   }
 }
+
+const CLOSE_OR_UPGRADE = /(?:^|,)\s*(?:close|upgrade)\s*(?:,|$)/i
 
 function joined(before: string, value: string): string {
   return before === '' ? value : `${before},${value}`

@@ -5,12 +5,10 @@ export interface RateOptions {
   readonly burst: number
 }
 
-/** A limit, shared by all buckets that obey it: a connection pays for one small object a bucket. */
+/** A limit, for as many buckets as there are. */
 export interface Rate {
   readonly intervalMs: number
   readonly slackMs: number
-  /** A new bucket, full. */
-  bucket(): Bucket
 }
 
 /** @throws {RangeError} when `perSecond` is not above 0 or `burst` is below 1 */
@@ -18,34 +16,25 @@ export function createRate({ perSecond, burst }: RateOptions): Rate {
   if (!(perSecond > 0)) throw new RangeError(`perSecond: expected a number above 0, got ${perSecond}`)
   if (!(burst >= 1)) throw new RangeError(`burst: expected a number of at least 1, got ${burst}`)
   const intervalMs = 1000 / perSecond
-  const rate: Rate = {
+  return {
     intervalMs,
     // A hundredth more than exact: sums of fractions of a millisecond must not cost a token of the burst.
     slackMs: intervalMs === 0 ? 0 : (burst - 0.99) * intervalMs,
-    bucket: () => new Bucket(rate),
   }
-  return rate
-}
-
-/** A bucket of its own rate. Where many share one, `createRate(options).bucket()`. */
-export function createBucket(options: RateOptions): Bucket {
-  return createRate(options).bucket()
 }
 
 /**
- * A token bucket, written as the time at which it will be full again: one number, no timer.
+ * A token bucket, full at first, written as the time at which it will be full again: one number, no timer. The
+ * rate is not its own: a reload may change it.
  */
 export class Bucket {
-  readonly #rate: Rate
   #fullAt = -Infinity
 
-  constructor(rate: Rate) {
-    this.#rate = rate
-  }
-
-  /** Takes one token; false when there is none. `now` in milliseconds, by any clock, always the same one. */
-  take(now: number): boolean {
-    const { intervalMs, slackMs } = this.#rate
+  /**
+   * Takes one token; false when there is none. `now` in milliseconds, by any clock, always the same one; `rate`
+   * is the present one.
+   */
+  take(now: number, { intervalMs, slackMs }: Rate): boolean {
     const ahead = this.#fullAt - now
     if (ahead <= 0) {
       this.#fullAt = now + intervalMs
@@ -55,7 +44,8 @@ export class Bucket {
       this.#fullAt += intervalMs
       return true
     }
-    // More than a bucket can ever owe: the clock was set back. Nobody waits for the hour to come round.
+    // More than a bucket can ever owe: the clock was set back, or the rate was a slower one. Nobody waits for
+    // the hour to come round.
     if (ahead > slackMs + 2 * intervalMs) {
       this.#fullAt = now + intervalMs
       return true

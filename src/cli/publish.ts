@@ -30,7 +30,10 @@ export function define(command: Command): void {
     .argument('<channel>', 'e.g. chat:general')
     .argument('<json>', `the data, e.g. '{"text":"hello"}'; - reads it from standard input`)
     .option('--url <url>', "the daemon (default: the config's address, else http://127.0.0.1:7777)")
-    .option('--key <key>', "an API key (default: LIVEMESSAGES_API_KEY, else the config's first)")
+    .option(
+      '--key <key>',
+      "an API key (default: LIVEMESSAGES_API_KEY, else the config's first, not with another --url)",
+    )
     .option('--idempotency-key <key>', 'a second publication with this key is not delivered again')
     .addOption(
       new Option('--sql', 'by livemessage.publish() in the database').conflicts(['amqp', 'url', 'key']),
@@ -63,7 +66,7 @@ Examples:
 async function byHttp({ channel, json, config, flags }: Publication): Promise<void> {
   const place = daemonPlace(flags.url, config)
   const url = `${place.url}/publish?channel=${channel}`
-  const key = flags.key ?? process.env['LIVEMESSAGES_API_KEY'] ?? config?.api.keys[0]
+  const key = flags.key ?? process.env['LIVEMESSAGES_API_KEY'] ?? configKey(flags.url, config)
   const { idempotencyKey } = flags
   if (flags.print === true) {
     const parts = [
@@ -87,6 +90,18 @@ async function byHttp({ channel, json, config, flags }: Publication): Promise<vo
   if (answer.status === 200) return print(answer.body)
   const code = answer.status >= 500 ? 'DAEMON_UNREACHABLE' : 'DAEMON_REFUSED'
   throw new LivemessageError(code, `HTTP ${answer.status} from ${formatPlace(place)}: ${whyOf(answer.body)}`)
+}
+
+/** The config's first key, for the config's own daemon only: another place that `--url` names must not learn it. */
+function configKey(said: string | undefined, config: Config | null): string | undefined {
+  if (config === null) return undefined
+  const isOwn =
+    said === undefined ||
+    // Without a port there is no own address to compare with.
+    (config.socket === null &&
+      config.port !== 0 &&
+      daemonPlace(said, null).url === daemonPlace(undefined, config).url)
+  return isOwn ? config.api.keys[0] : undefined
 }
 
 async function bySql({ channel, json, config, flags }: Publication): Promise<void> {
@@ -117,7 +132,10 @@ async function byAmqp({ channel, json, config, flags }: Publication): Promise<vo
         `payload=${quoteShell(json)}`,
     )
   }
-  if (config?.broker == null) throw usage('--amqp needs a config with broker.url')
+  if (config?.broker == null)
+    throw usage(
+      '--amqp: no broker is known: set LIVEMESSAGES_BROKER_URL in this terminal too, or broker.url in the config',
+    )
   const { createAmqpPublisher } = await import('../sources/amqp-publisher.ts')
   const publisher = await createAmqpPublisher({ url: config.broker.url, exchange })
   try {

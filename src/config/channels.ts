@@ -1,6 +1,7 @@
 import { NAME } from '../protocol/names.ts'
 import type { ChannelPolicy } from './config.ts'
 import { DEFAULT_RETENTION } from './defaults.ts'
+import { didYouMean, nearest } from './near.ts'
 import { keyOf } from './problems.ts'
 import type { Report } from './report.ts'
 import type { Parsed } from './schema.ts'
@@ -26,6 +27,14 @@ export function resolveChannels(
         keyOf(['channels', name, 'delivery']),
         "'transient' keeps nothing, but history says how much to keep: leave one of them out",
       )
+    }
+    if (said !== undefined && !Object.hasOwn(ACTIONS, name)) {
+      const unsaid = Object.keys(ACTIONS).filter((other) => !Object.hasOwn(channels, other))
+      const near = nearest(name, unsaid)
+      if (near !== null) {
+        const key = keyOf(['channels', name])
+        report.warning(`${key} is no subsystem of ACTIONS, and '${near}' has no policy${didYouMean(near)}`)
+      }
     }
     policies.set(name, {
       access: said?.access ?? (hook ? 'hook' : 'none'),

@@ -25,8 +25,6 @@ export interface PostgresConfig {
   readonly cleanupTimeoutMs: number
   /** Further databases of the same server, by name; each has its own pool and its own LISTEN. */
   readonly databases: readonly string[]
-  /** The NOTIFY name that carries publications. */
-  readonly channel: string
 }
 
 export interface EmbeddedConfig {
@@ -35,7 +33,6 @@ export interface EmbeddedConfig {
   readonly minConnections: number
   readonly maxConnections: number
   readonly cleanupTimeoutMs: number
-  readonly channel: string
 }
 
 export interface BrokerConfig {
@@ -101,7 +98,7 @@ export interface Limits {
 
 export interface ApiConfig {
   readonly keys: readonly string[]
-  /** Whether a loopback peer may publish without a key. */
+  /** Whether a program on this machine may publish without a key. */
   readonly loopback: boolean
 }
 

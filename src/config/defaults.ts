@@ -12,7 +12,7 @@ export const DEFAULTS = {
   pongMs: 16_000,
   stopMs: 10_000,
   log: { level: 'info' },
-  postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000, channel: 'livemessages' },
+  postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000 },
   broker: { exchange: 'livemessages', prefetch: 100, maxAttempts: 5 },
 } as const
 

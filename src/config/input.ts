@@ -94,7 +94,7 @@ export interface ConfigInput {
    */
   stop?: Duration
   /**
-   * Serves the demo page; only on a loopback interface. The flag `--dev` sets it.
+   * Serves the demo page; only on a loopback interface, not on a `socket`. The flag `--dev` sets it.
    * @default false
    */
   dev?: boolean
@@ -191,11 +191,6 @@ export interface PostgresInput {
    * @default []
    */
   databases?: string[]
-  /**
-   * The NOTIFY name that carries publications.
-   * @default 'livemessages'
-   */
-  channel?: string
 }
 
 export interface BrokerInput {
@@ -254,8 +249,9 @@ export interface ApiInput {
    */
   keys?: string[]
   /**
-   * Whether a peer on this machine may publish without a key.
-   * @default true
+   * Whether a program on this machine may publish and read `/metrics` without a key. A proxy on this machine
+   * is one too, unless its requests show that they came through it: behind one, say false.
+   * @default true, but with NODE_ENV=production false
    */
   loopback?: boolean
 }

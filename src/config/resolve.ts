@@ -101,7 +101,12 @@ interface Place {
 function assemble(parsed: Parsed, { root, file, production }: Place, report: Report): Config {
   const host = parsed.host ?? DEFAULTS.host
   const dev = parsed.dev ?? false
-  if (dev && parsed.socket === undefined && !isLoopback(host)) {
+  if (dev && parsed.socket !== undefined) {
+    report.problem(
+      'dev',
+      'expected a loopback host and port (what comes by a socket may come from anybody behind a proxy), got socket',
+    )
+  } else if (dev && !isLoopback(host)) {
     report.problem(
       'dev',
       `expected a loopback host (the demo page lets everybody publish), got host '${host}'`,
@@ -110,6 +115,14 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
   const keys = parsed.api?.keys ?? []
   if (keys.some((key) => key.length < 16)) {
     report.warning('api.keys has one of less than 16 characters: it can be guessed')
+  }
+  const auth = resolveAuth(parsed.auth, report)
+  const origins = parsed.origins ?? []
+  if (origins.includes('*') && auth.cookie !== null) {
+    report.warning(
+      "origins has '*' and auth.cookie is set: any page that a user visits can connect as that user, for the " +
+        "browser sends the cookie by itself; name the origins of your pages in place of '*'",
+    )
   }
   return {
     file,
@@ -123,9 +136,9 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     journal: 'memory',
     postgres: resolvePostgres(parsed.postgres, { root, production }, report),
     broker: resolveBroker(parsed.broker, report),
-    auth: resolveAuth(parsed.auth, report),
-    origins: parsed.origins ?? [],
-    api: { keys, loopback: parsed.api?.loopback ?? true },
+    auth,
+    origins,
+    api: { keys, loopback: parsed.api?.loopback ?? !production },
     limits: limits(parsed.limits, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',

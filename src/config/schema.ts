@@ -48,10 +48,6 @@ const postgres = z.strictObject({
   maxConnections: count(1, 10_000).optional(),
   cleanupTimeout: duration().optional(),
   databases: list('names of databases', isText).optional(),
-  // 63 bytes is as long as PostgreSQL's names are
-  channel: leaf('a NOTIFY name of at most 63 bytes', (value) =>
-    isText(value) && Buffer.byteLength(value) <= 63 ? value : undefined,
-  ).optional(),
 } satisfies Shape<PostgresInput>)
 
 const broker = z.strictObject({

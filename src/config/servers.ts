@@ -16,7 +16,6 @@ export function resolvePostgres(
     minConnections: rest.minConnections ?? DEFAULTS.postgres.minConnections,
     maxConnections: rest.maxConnections ?? DEFAULTS.postgres.maxConnections,
     cleanupTimeoutMs: rest.cleanupTimeout ?? DEFAULTS.postgres.cleanupTimeoutMs,
-    channel: rest.channel ?? DEFAULTS.postgres.channel,
   }
   if (common.minConnections > common.maxConnections) {
     report.problem(

@@ -149,8 +149,9 @@ export class Client implements Connection {
     this.link.join(channel)
   }
 
+  /** False when it was not there, or has gone: who goes is taken off all its channels at once. */
   exit(channel: string): boolean {
-    if (this.#subscriptions?.delete(channel) !== true) return false
+    if (!this.#open || this.#subscriptions?.delete(channel) !== true) return false
     this.link.leave(channel)
     return true
   }

@@ -2,9 +2,9 @@ import type { ChannelPolicy } from '../config/config.ts'
 import { type Decision, mayPublish, maySubscribe } from '../auth/access.ts'
 import { formatCursor, parseCursor } from '../journal/cursor.ts'
 import type { Journal, Page } from '../journal/journal.ts'
-import { ClientError } from '../protocol/codes.ts'
+import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { FrameId } from '../protocol/encode.ts'
-import { subscribedFrame } from '../protocol/encode.ts'
+import { subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import { restOf, subsystemOf } from '../protocol/names.ts'
 import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
@@ -83,6 +83,22 @@ export class Subscriber {
     return refuseUnless(answer, channel)
   }
 
+  /**
+   * Asks the present policies, for the user that the client is now, about each subscription that one let in;
+   * ends those that are refused. Resolves with their number, never rejects.
+   */
+  async recheck(client: Client): Promise<number> {
+    let ended = 0
+    for (const [channel, kind] of [...client.subscriptions]) {
+      if (kind === 'server') continue
+      const refusal = await this.#refusalOf(client, channel)
+      if (refusal === null || !this.#deps.hub.leave(client, channel)) continue
+      ended++
+      client.send(unsubscribedFrame(channel, refusal.code, refusal.message))
+    }
+    return ended
+  }
+
   /** @throws {ClientError} when the policy does not let this client publish there */
   checkPublish(client: Client, channel: string): void {
     refuse(mayPublish(this.#policyOf(channel), client.identity, client.grants, channel), channel)
@@ -90,6 +106,17 @@ export class Subscriber {
 
   isJournaled(channel: string): boolean {
     return this.#deps.live.rules.config.channels.get(subsystemOf(channel))?.history != null
+  }
+
+  async #refusalOf(client: Client, channel: string): Promise<ClientError | null> {
+    try {
+      const asked = this.admit(client, channel)
+      if (asked instanceof Promise) await asked
+      return null
+    } catch (error) {
+      // Whatever kept the policy from saying yes: closed is the safe side.
+      return isClientError(error) ? error : new ClientError('internal', 'the policy could not be asked')
+    }
   }
 
   #policyOf(channel: string): ChannelPolicy {

@@ -89,8 +89,9 @@ export class UwsListener<State> implements Listener<State> {
     const { compression, maxFrameBytes, hardBufferBytes, pingMs, pongMs } = this.#options
     this.#app.ws<Carrier<State>>(this.#options.websocketPath, {
       compression: compression ? this.#uws.SHARED_COMPRESSOR : this.#uws.DISABLED,
-      // Over this uWS ends the connection without a word (1006). Up to it we answer with 1009 ourselves.
-      maxPayloadLength: Math.max(4 * maxFrameBytes, 1024 * 1024),
+      // Over this uWS ends the connection without a word (1006). Up to it we answer with 1009 ourselves. It is
+      // also what anybody may make us hold for one connection, by a message that never ends.
+      maxPayloadLength: 2 * maxFrameBytes,
       maxBackpressure: hardBufferBytes,
       closeOnBackpressureLimit: false,
       // uWS pings after idleTimeout less a margin of 4, 8 or 16 s, and closes when the margin is over.

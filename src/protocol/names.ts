@@ -1,3 +1,6 @@
+/** The NOTIFY name that carries publications: the one that `livemessage.publish` says. */
+export const PUBLICATIONS_NOTIFY = 'livemessages'
+
 /** A subsystem's or an action's name. */
 export const NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/
 

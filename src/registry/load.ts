@@ -7,6 +7,7 @@ import { keyOf } from '../config/problems.ts'
 import { isRecord } from '../config/values.ts'
 import { ConfigError } from '../errors.ts'
 import type { Problem } from '../errors.ts'
+import { PUBLICATIONS_NOTIFY } from '../protocol/names.ts'
 import type { SubscribeHook } from './define.ts'
 import { RESERVED } from './registry.ts'
 import type { LoadedAction, LoadedHooks, LoadedModule, LoadedSender, Registry } from './registry.ts'
@@ -133,12 +134,9 @@ class Build {
     const queueOf = (name: string): string => `${broker?.exchange ?? 'livemessages'}.${name}`
     const parts = readSender(value, queueOf(subsystem))
     if (isWrong(parts)) return this.#wrongShape(place, path, parts)
-    const { postgres } = this.#config
     const wrong: string[] = []
-    if (postgres !== null && parts.notify.includes(postgres.channel)) {
-      wrong.push(
-        `notify: '${postgres.channel}' carries publications already (postgres.channel): choose another name`,
-      )
+    if (parts.notify.includes(PUBLICATIONS_NOTIFY)) {
+      wrong.push(`notify: '${PUBLICATIONS_NOTIFY}' carries publications already: choose another name`)
     }
     const rival =
       [...this.#senders.values()].find(({ queue }) => queue === parts.queue)?.subsystem ??

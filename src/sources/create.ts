@@ -1,5 +1,6 @@
 import type { BrokerConfig, PostgresConfig } from '../config/config.ts'
 import type { Log } from '../ops/log.ts'
+import { PUBLICATIONS_NOTIFY } from '../protocol/names.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { AmqpSource } from './amqp.ts'
 import type { QueueSpec } from './amqp-topology.ts'
@@ -9,7 +10,8 @@ import type { Source } from './source.ts'
 export interface SourcesOptions {
   /** URL of the LISTEN connection; null without a database. */
   readonly listenUrl: string | null
-  readonly postgres: Pick<PostgresConfig, 'channel'> & Partial<Pick<PostgresConfig, 'databases'>>
+  /** Further databases of that server. */
+  readonly databases: PostgresConfig['databases']
   readonly broker: BrokerConfig | null
   /** Every subsystem that the config knows. */
   readonly subsystems: Iterable<string>
@@ -51,13 +53,13 @@ async function amqpSource(
 
 async function postgresSources(
   url: string,
-  { postgres, registry, log }: SourcesOptions,
+  { databases, registry, log }: SourcesOptions,
 ): Promise<PostgresSource[]> {
   const { createPostgresSource } = await import('./postgres.ts')
   const own = databaseOf(url)
-  const common = { channel: postgres.channel, notify: registry.notify, log }
+  const common = { channel: PUBLICATIONS_NOTIFY, notify: registry.notify, log }
   const home = createPostgresSource({ ...common, name: 'postgres', url, database: own })
-  const others = (postgres.databases ?? []).filter((database) => database !== own)
+  const others = databases.filter((database) => database !== own)
   return [
     home,
     ...others.map((database) =>

@@ -40,7 +40,7 @@ const MAX_KEY = 256
 
 /**
  * `POST /publish?channel=…` (the body is the data) and `POST /api/publish` (the body is
- * `{"channel","data","exclude","key"}`). Both answer `{"id":"<cursor>"}` once the publication is accepted.
+ * `{"channel","data","exclude","key"}`; the headers of `/publish` count too). Both answer `{"id":"<cursor>"}` once the publication is accepted.
  */
 export class HttpSource implements Source {
   readonly name = 'http'
@@ -91,6 +91,7 @@ export class HttpSource implements Source {
       throw new ClientError('invalid_input', 'Content-Type: expected application/json')
     }
     const headerKey = request.header('idempotency-key')
+    const headerExclude = request.header('exclude')
     request.readBody(this.#deps.limitBytes() + ENVELOPE_BYTES, (body) => {
       this.#answer(response, () => {
         const read = readJson(bodyOrThrow(body))
@@ -106,7 +107,7 @@ export class HttpSource implements Source {
           json: memberText(read.text, 'data') ?? written(data),
           source: 'http',
           key: scopedKey(headerKey || textOr(key, 'key'), publisher),
-          exclude: textOr(exclude, 'exclude') || undefined,
+          exclude: textOr(exclude, 'exclude') || headerExclude || undefined,
         })
       })
     })

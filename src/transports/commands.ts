@@ -181,8 +181,11 @@ export class Commands {
     try {
       const user = await authenticate(credentials, rules, this.#deps.services)
       if (user === null) throw new ClientError('unauthenticated', 'the token is not accepted')
+      const refreshed = client.identity !== null
       this.identify(client, user)
       reply(client, frame.id, writeJson({ user: user.id, expires: user.expires ?? null }))
+      // The new token may open less than the one that the subscriptions were made with.
+      if (refreshed) await this.#deps.subscriber.recheck(client)
     } catch (error) {
       this.refuse(client, frame.id, error)
       // A key set that can't be reached is not the client's fault: it may try again.
@@ -196,7 +199,7 @@ export class Commands {
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
 
 function takeCall(inbox: Inbox, rules: Rules): void {
-  if (inbox.calls.take(performance.now())) return
+  if (inbox.calls.take(performance.now(), rules.callRate)) return
   throw new ClientError('rate_limited', `at most ${rules.config.limits.callsPerSecond} calls a second`)
 }
 

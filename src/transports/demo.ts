@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { isLoopbackHost } from '../auth/peers.ts'
+import type { Peers } from '../auth/peers.ts'
 import { signToken } from '../auth/sign.ts'
 import type { Config } from '../config/config.ts'
 import type { Home } from '../database/home.ts'
@@ -52,8 +52,8 @@ export async function demoRoutes({ live, home, listener }: DemoDependencies): Pr
       methods: {
         // How to publish here, and a token for whoever is named.
         GET: (request, response) => {
-          checkOwnPage(request)
-          const { config } = live.rules
+          const { config, peers } = live.rules
+          checkOwnPage(request, peers)
           const user = new URLSearchParams(request.query).get('user')
           if (user !== null && !/^[A-Za-z0-9_-]{1,32}$/.test(user)) {
             throw new ClientError('invalid_input', 'user: 1 to 32 of A-Z a-z 0-9 _ -')
@@ -77,12 +77,15 @@ export async function demoRoutes({ live, home, listener }: DemoDependencies): Pr
 }
 
 /**
- * Tokens are for the demo page alone. A foreign name that leads to this machine (DNS rebinding) makes a page of
- * its own origin, too: therefore the Host counts as well.
+ * Tokens are for the demo page alone, in a browser of this machine: a proxy would bring anybody's. A foreign name
+ * that leads to this machine (DNS rebinding) makes a page of its own origin, too: the Host counts as well.
  */
-function checkOwnPage(request: Request): void {
-  if (request.header('sec-fetch-site') === 'same-origin' && isLoopbackHost(request.header('host'))) return
-  throw new ClientError('forbidden', 'only for the demo page, at localhost')
+function checkOwnPage(request: Request, peers: Peers): void {
+  if (request.header('sec-fetch-site') === 'same-origin' && peers.isOwnBrowser(request)) return
+  throw new ClientError(
+    'forbidden',
+    'only for the demo page, opened at localhost without a proxy in between, while api.loopback is not false',
+  )
 }
 
 /** Where the command line finds this daemon's config. */

@@ -1,23 +1,17 @@
-import type { Bucket } from '../auth/rates.ts'
-import type { Rules } from '../rules.ts'
+import { Bucket } from '../auth/rates.ts'
 
 /** What one connection has sent and is still being handled; made at its first frame. */
 export class Inbox {
   /** Frames of any kind. */
-  readonly frames: Bucket
+  readonly frames = new Bucket()
   /** Calls and publications. */
-  readonly calls: Bucket
+  readonly calls = new Bucket()
   /** Calls under way. */
   pendingCalls = 0
   /** A frame is being handled whose answer must come before the next is looked at. */
   busy = false
   #waiting: (string | null)[] = []
   #waitingBytes = 0
-
-  constructor(rules: Pick<Rules, 'frameRate' | 'callRate'>) {
-    this.frames = rules.frameRate.bucket()
-    this.calls = rules.callRate.bucket()
-  }
 
   /** False when more waits than `limitBytes`. */
   push(text: string | null, limitBytes: number): boolean {

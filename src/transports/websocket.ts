@@ -115,13 +115,14 @@ export class WebSocketTransport {
     if (client === null || !client.open) return
     this.#deps.counts.frames++
     const inbox = this.#inboxOf(peer)
-    if (!inbox.frames.take(performance.now())) {
-      const { framesPerSecond } = this.#deps.live.rules.config.limits
+    const { rules } = this.#deps.live
+    if (!inbox.frames.take(performance.now(), rules.frameRate)) {
+      const { framesPerSecond } = rules.config.limits
       const error = new ClientError('rate_limited', `at most ${framesPerSecond} frames a second`)
       return this.#end(client, undefined, error, CLOSE.rateLimited)
     }
     if (!inbox.busy) return this.#run(peer, inbox, text)
-    if (inbox.push(text, this.#deps.live.rules.config.limits.bufferBytes)) return
+    if (inbox.push(text, rules.config.limits.bufferBytes)) return
     const error = new ClientError('rate_limited', 'too many frames wait for an earlier one')
     this.#end(client, undefined, error, CLOSE.rateLimited)
   }
@@ -205,7 +206,7 @@ export class WebSocketTransport {
   }
 
   #inboxOf(peer: Peer): Inbox {
-    return (peer.inbox ??= new Inbox(this.#deps.live.rules))
+    return (peer.inbox ??= new Inbox())
   }
 
   #run(peer: Peer, inbox: Inbox, text: string | null): void {

@@ -24,7 +24,7 @@ const handlers: ListenerHandlers<null> = {
   onRequest(request, response) {
     const answer = direct.mayPublish(request)
     const publisher = answer.ok ? answer.publisher.slice(0, 4) : answer.code
-    response.reply(200, { connection: 'close' }, `${publisher} ${proxied.clientAddress(request)}`)
+    response.reply(200, { Connection: 'close' }, `${publisher} ${proxied.clientAddress(request)}`)
   },
   onUpgrade: () => ({ accept: false, status: 404, body: '' }),
   onOpen() {},
@@ -45,9 +45,7 @@ for (const listener of [
     const port = 'port' in address ? address.port : 0
     const ask = async (...headers: string[]): Promise<string> => {
       const socket = connect(port, '127.0.0.1')
-      socket.write(
-        `${['POST /publish HTTP/1.1', ...headers, 'Content-Length: 0', 'Connection: close'].join('\r\n')}\r\n\r\n`,
-      )
+      socket.write(`${['POST /publish HTTP/1.1', ...headers, 'Content-Length: 0'].join('\r\n')}\r\n\r\n`)
       const answer = await text(socket)
       return answer.slice(answer.indexOf('\r\n\r\n') + 4).replace(/^\w+\r\n|\r\n0\r\n\r\n$/g, '')
     }
@@ -57,6 +55,9 @@ for (const listener of [
     t.equal(await ask(host, 'AUTHORIZATION: bearer guess'), 'unauthenticated 127.0.0.1')
     t.equal(await ask('Host: evil.example'), 'forbidden 127.0.0.1')
     t.equal(await ask(host, 'ORIGIN: http://evil.example'), 'forbidden 127.0.0.1')
+    t.equal(await ask(host, 'Connection: keep-alive'), 'loop 127.0.0.1')
+    t.equal(await ask(host, 'CONNECTION: Close'), 'forbidden 127.0.0.1')
+    t.equal(await ask(host, 'Connection: keep-alive', 'Connection: close'), 'forbidden 127.0.0.1')
     t.equal(await ask(host, 'X-Forwarded-Proto: https'), 'forbidden 127.0.0.1')
     t.equal(await ask(host, 'X-Forwarded-For: 198.51.100.7'), 'forbidden 198.51.100.7')
     t.equal(

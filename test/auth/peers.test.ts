@@ -59,6 +59,11 @@ t.test('what came from elsewhere, from a page or through a proxy may not', async
     ['x-forwarded-anything', ''],
     ['x-real-ip', '127.0.0.1'],
     ['via', '1.1 proxy'],
+    ['connection', 'close'],
+    ['connection', 'Close'],
+    ['connection', 'upgrade'],
+    ['connection', 'keep-alive, Upgrade'],
+    ['connection', 'close,te'],
     ['authorization', 'Bearer guess'],
     ['authorization', 'Basic dTpw'],
     ['host', 'evil.example'],
@@ -71,6 +76,41 @@ t.test('what came from elsewhere, from a page or through a proxy may not', async
     t.match(rules.mayPublish(request('127.0.0.1', [[name, value], ...curl])), { ok: false }, `${name} first`)
     t.ok(rules.mayPublish(request('127.0.0.1', curl)).ok, 'nothing of it is remembered')
   }
+})
+
+t.test('a connection that is kept is no sign of a proxy', async (t) => {
+  for (const value of ['keep-alive', 'Keep-Alive', 'TE', 'keep-alive, te', 'x-close', 'upgraded', '']) {
+    t.ok(peers().mayPublish(request('127.0.0.1', [...curl, ['connection', value]])).ok, `'${value}'`)
+  }
+  t.match(peers().mayPublish(request('127.0.0.1', [...curl, ['connection', 'close']])), {
+    message: /Connection header says close or upgrade.* api\.keys as Authorization: Bearer/,
+  })
+  const keyed = peers({ keys: ['the-key'] })
+  const proxied = [...curl, ['connection', 'close'], ['authorization', 'Bearer the-key']] as const
+  t.ok(keyed.mayPublish(request('127.0.0.1', proxied)).ok, 'a key is enough')
+})
+
+t.test("a browser of this machine may not publish, and is this machine's all the same", async (t) => {
+  const page = [...curl, ['sec-fetch-site', 'same-origin'], ['origin', 'http://localhost:7777']] as const
+  const isOwn = (options: Parameters<typeof peers>[0], address = '127.0.0.1', ...more: [string, string][]) =>
+    peers(options).isOwnBrowser(request(address, [...page, ...more]))
+  t.ok(isOwn({}))
+  t.ok(isOwn({}, '::1', ['connection', 'keep-alive']))
+  t.notOk(peers().mayPublish(request('127.0.0.1', page)).ok)
+  for (const header of [
+    ['connection', 'close'],
+    ['connection', 'upgrade'],
+    ['x-forwarded-for', '127.0.0.1'],
+    ['via', '1.1 proxy'],
+    ['host', 'evil.example'],
+  ] satisfies [string, string][]) {
+    t.notOk(isOwn({}, '127.0.0.1', header), header.join(': '))
+  }
+  t.notOk(isOwn({}, '192.0.2.1'))
+  t.notOk(isOwn({ loopback: false }))
+  t.notOk(isOwn({ socket: '/run/x.sock' }, ''))
+  t.notOk(isOwn({ trustedProxies: ['10.0.0.1'] }))
+  t.notOk(peers().isOwnBrowser(request('127.0.0.1', page, '192.0.2.1')), 'PROXY header')
 })
 
 t.test("a name that an attacker's DNS points to this machine is not a loopback name", async (t) => {

@@ -1,9 +1,15 @@
 import t from 'tap'
-import { createBucket, createRate } from '../../src/auth/rates.ts'
-import type { Bucket } from '../../src/auth/rates.ts'
+import { Bucket, createRate, type RateOptions } from '../../src/auth/rates.ts'
+
+/** A bucket that knows its rate. */
+function createBucket(options: RateOptions): { take(now: number): boolean } {
+  const rate = createRate(options)
+  const bucket = new Bucket()
+  return { take: (now) => bucket.take(now, rate) }
+}
 
 /** How many of many are let through at one moment. */
-function drain(bucket: Bucket, now: number, attempts = 1000): number {
+function drain(bucket: { take(now: number): boolean }, now: number, attempts = 1000): number {
   let taken = 0
   for (let index = 0; index < attempts; index++) if (bucket.take(now)) taken++
   return taken
@@ -48,8 +54,18 @@ t.test('a clock that is set back locks nobody out', async (t) => {
 
 t.test('buckets of one rate are apart', async (t) => {
   const rate = createRate({ perSecond: 1, burst: 1 })
-  const [one, other] = [rate.bucket(), rate.bucket()]
-  t.same([one.take(0), one.take(0), other.take(0)], [true, false, true])
+  const [one, other] = [new Bucket(), new Bucket()]
+  t.same([one.take(0, rate), one.take(0, rate), other.take(0, rate)], [true, false, true])
+})
+
+t.test('another rate counts at once, for a bucket that has been used too', async (t) => {
+  const [slow, fast] = [createRate({ perSecond: 1, burst: 1 }), createRate({ perSecond: 100, burst: 50 })]
+  const bucket = new Bucket()
+  t.same([bucket.take(0, slow), bucket.take(0, slow)], [true, false])
+  t.same([bucket.take(0, fast), bucket.take(0, fast)], [true, true])
+  const used = new Bucket()
+  for (let index = 0; index < 60; index++) used.take(0, fast)
+  t.same([used.take(0, fast), used.take(1, slow), used.take(600, slow)], [false, false, true])
 })
 
 t.test('without a limit everything goes through; impossible rates are refused', async (t) => {

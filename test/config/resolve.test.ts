@@ -37,7 +37,6 @@ t.test('ACTIONS alone is a config; everything else has its default', async (t) =
       minConnections: 1,
       maxConnections: 20,
       cleanupTimeoutMs: 10_000,
-      channel: 'livemessages',
     },
     broker: null,
     auth: { jwt: null, required: false, cookie: null },
@@ -286,6 +285,31 @@ t.test('in production the embedded server is asked for, and the problem says how
   t.strictSame(Object.keys(problems({ ACTIONS, postgres: { url: 'nonsense' } }, { env })), ['postgres.url'])
 })
 
+t.test('in production nobody publishes without a key, unless the config says so', async (t) => {
+  const loopback = (api: object | undefined, env: Record<string, string>) =>
+    resolve({ postgres: false, api }, { env }).api.loopback
+  t.equal(loopback(undefined, {}), true)
+  t.equal(loopback({ keys: ['a-key-that-is-long-enough'] }, {}), true)
+  t.equal(loopback(undefined, { NODE_ENV: 'production' }), false)
+  t.equal(loopback({ keys: ['a-key-that-is-long-enough'] }, { NODE_ENV: 'production' }), false)
+  t.equal(loopback({ loopback: true }, { NODE_ENV: 'production' }), true)
+  t.equal(loopback({ loopback: false }, {}), false)
+})
+
+t.test('the demo is not for a socket, nor for other machines', async (t) => {
+  t.strictSame(problems({ ACTIONS, dev: true }), {})
+  t.match(problems({ ACTIONS, dev: true, socket: 'x.sock' }), {
+    dev: /^expected a loopback host and port .*got socket$/,
+  })
+  t.match(problems({ ACTIONS, socket: 'x.sock' }, { flags: { dev: true } }), { dev: /socket/ })
+  t.match(problems({ ACTIONS, dev: true, host: '0.0.0.0' }), { dev: /loopback host/ })
+})
+
+t.test('the NOTIFY name of publications is no setting', async (t) => {
+  const url = 'postgres://db/app'
+  t.match(problems({ ACTIONS, postgres: { url, channel: 'other' } }), { 'postgres.channel': /^is no key/ })
+})
+
 t.test(
   "a server's URL from above turns `false` on and replaces another server's details; a pool size doesn't",
   async (t) => {
@@ -422,6 +446,14 @@ t.test(
       resolveConfig({ config: { ACTIONS, ...config } }, place).warnings
     t.same(warningsOf({}), [])
     t.match(warningsOf({ api: { keys: ['short'] } }), [/^api\.keys .* less than 16 characters/])
+    t.match(warningsOf({ origins: ['*'], auth: { cookie: 'session' } }), [
+      /^origins has '\*' and auth\.cookie/,
+    ])
+    t.same(warningsOf({ origins: ['https://app.example'], auth: { cookie: 'session' } }), [])
+    t.same(warningsOf({ origins: ['*'] }), [])
+    const helo = { ACTIONS: { hello: {}, chat: {} }, channels: { chat: {}, helo: {}, news: {} } }
+    t.match(warningsOf(helo), [/^channels\.helo is no subsystem .* \(did you mean 'hello'\?\)$/])
+    t.same(warningsOf({ ...helo, channels: { hello: {}, helo: {} } }), [], 'each has its own')
     t.same(warningsOf({ limits: { bufferBytes: '256kb' } }), [])
     t.match(warningsOf({ limits: { bufferBytes: '255kb' } }), [
       /^limits\.bufferBytes .* limits\.publicationBytes/,

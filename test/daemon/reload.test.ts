@@ -1,7 +1,8 @@
 import path from 'node:path'
 import t from 'tap'
+import type { Connection } from '../../src/index.ts'
 import { connect, type Frame } from '../support/client.ts'
-import { startDaemon } from '../support/daemon.ts'
+import { startDaemon, type TestConfig } from '../support/daemon.ts'
 import { install, project, put } from '../support/installation.ts'
 import { until } from '../support/wait.ts'
 
@@ -133,17 +134,74 @@ t.test('keys, origins and limits are those of the new version at once', async (t
   await t.rejects(client.subscribe('chat:b'), { code: 'limit_exceeded' })
 })
 
+t.test('rates: connections that are open have the new ones', async (t) => {
+  const config = (limits: TestConfig['limits']): TestConfig => ({
+    ACTIONS: { chat: { echo: (input: unknown) => input } },
+    channels: { chat: { access: 'public' } },
+    ...(limits === undefined ? {} : { limits }),
+  })
+  const daemon = await startDaemon(t, config({ callsPerSecond: 1, callBurst: 2 }))
+  const client = await connect(t, daemon)
+  const refused = async (count: number): Promise<number> => {
+    const answers = Array.from({ length: count }, () => client.ask({ type: 'call', action: 'chat.echo' }))
+    return (await Promise.all(answers)).filter(({ code }) => code === 'rate_limited').length
+  }
+  t.equal(await refused(10), 8)
+  await daemon.reload(config({ callsPerSecond: 1000, callBurst: 1000 }))
+  t.equal(await refused(100), 0, 'more')
+  await daemon.reload(config({ callsPerSecond: 1, callBurst: 1 }))
+  t.ok((await refused(100)) >= 98, 'less')
+  await daemon.reload(config({ framesPerSecond: 5 }))
+  for (let id = 0; id < 20; id++) client.send({ type: 'ping', id })
+  t.match(await client.closed, { code: 4451 }, 'frames')
+})
+
+t.test('retention: less is kept at once', async (t) => {
+  const config = (history: { count: number }) =>
+    ({ channels: { chat: { access: 'public', history } } }) as const
+  const daemon = await startDaemon(t, config({ count: 100 }))
+  for (let n = 1; n <= 10; n++) await daemon.publish('chat:a', n)
+  const kept = async (): Promise<unknown[]> => {
+    const client = await connect(t, daemon)
+    const { messages } = await client.subscribe('chat:a', { last: 50 })
+    return (messages as Frame[]).map(({ data }) => data)
+  }
+  t.strictSame(await kept(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  await daemon.reload(config({ count: 3 }))
+  t.strictSame(await kept(), [8, 9, 10])
+  await daemon.publish('chat:a', 11)
+  t.strictSame(await kept(), [9, 10, 11])
+})
+
+t.test('policies: who was put on a channel by a module stays there', async (t) => {
+  const config = (access: 'public' | 'none'): TestConfig => ({
+    channels: { chat: { access }, news: { access: 'none' } },
+    hooks: { connect: (connection: Connection) => connection.subscribe('news:all') },
+  })
+  const daemon = await startDaemon(t, config('public'))
+  const client = await connect(t, daemon)
+  t.match(await client.next({ type: 'subscribed' }), { channel: 'news:all' })
+  await client.subscribe('chat:a')
+  await daemon.reload(config('none'))
+  t.match(await client.next({ type: 'unsubscribed' }), { channel: 'chat:a' })
+  t.match(await daemon.logged({ msg: 'reloaded' }), { endedSubscriptions: 1 })
+  await daemon.publish('news:all', 'to all')
+  t.match(await client.next({ type: 'message' }), { channel: 'news:all', data: 'to all' })
+  t.same(client.rest('unsubscribed'), [])
+})
+
 t.test('what needs a new process is named, each time, and goes on as it was', async (t) => {
   const daemon = await startDaemon(t, {})
-  const wish = { ping: '99s', limits: { frameBytes: '1kb', subscriptions: 3 } } as const
+  const wish = { ping: '99s', limits: { frameBytes: '1kb', bufferBytes: '2mb', subscriptions: 3 } } as const
   for (let time = 1; time <= 2; time++) {
     await daemon.reload(wish)
     const told = daemon.lines.filter(({ msg }) => msg === 'changes to these keys need a new process')
     t.equal(told.length, time)
-    t.strictSame(told.at(-1)?.['keys'], ['pingMs', 'limits.frameBytes'])
+    t.strictSame(told.at(-1)?.['keys'], ['pingMs', 'limits.frameBytes', 'limits.bufferBytes'])
   }
   const client = await connect(t, daemon)
   t.equal(client.welcome?.['ping'], 25_000, 'clients are told the ping that is')
+  t.equal(daemon.daemon.rules.config.limits.bufferBytes, 2 ** 20)
   t.equal(daemon.daemon.rules.config.limits.subscriptions, 3, 'what can change does')
 })
 

@@ -1,8 +1,71 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type CallHook, ClientError, type Connection, defineAction } from '../../src/index.ts'
+import {
+  type ActionContext,
+  type CallHook,
+  ClientError,
+  type Connection,
+  defineAction,
+} from '../../src/index.ts'
 import { connect } from '../support/client.ts'
 import { until } from '../support/wait.ts'
 import { CHANNELS, onBoth, SECRET, token } from './both.ts'
+
+onBoth("a module's publication to no channel is the module's failure", async (t, start) => {
+  const caught: unknown[] = []
+  const daemon = await start({
+    ...CHANNELS,
+    ACTIONS: {
+      chat: {
+        typo: (_input: unknown, { publish }: ActionContext) => publish('caht:a', 1),
+        none: (_input: unknown, { publish }: ActionContext) => publish('chat', 1),
+        catches: async (_input: unknown, { publish }: ActionContext) => {
+          await publish('caht:a', 1).catch((error: unknown) => caught.push(error))
+          return 'fine'
+        },
+        large: (_input: unknown, { publish }: ActionContext) => publish('chat:a', 'x'.repeat(100_000)),
+        twice: async (_input: unknown, { publish }: ActionContext) => {
+          await publish('chat:a', 1, { key: 'k' })
+          return publish('chat:a', 2, { key: 'k' })
+        },
+      },
+      live: {},
+    },
+    channels: { ...CHANNELS.channels, chat: { access: 'public', history: {} } },
+  })
+  const client = await connect(t, daemon)
+  for (const name of ['chat.typo', 'chat.none']) {
+    await t.rejects(client.call(name), { code: 'internal', message: `${name} failed` })
+    const line = await daemon.logged({ msg: 'action failed', action: name.slice(5) })
+    t.match(line, {
+      level: 'error',
+      err: { code: 'PUBLISH_REFUSED', message: /^publish to 'c(aht:a|hat)': / },
+    })
+  }
+  t.equal(await client.call('chat.catches'), 'fine')
+  t.match(caught, [{ name: 'LivemessageError', code: 'PUBLISH_REFUSED', cause: { code: 'unknown_channel' } }])
+  await t.rejects(client.call('chat.large'), { code: 'too_large' }, "the client's data may be the reason")
+  await t.rejects(client.call('chat.twice'), { code: 'conflict' })
+})
+
+onBoth('a disconnect hook that leaves channels takes nobody else off them', async (t, start) => {
+  let left = 0
+  const daemon = await start({
+    ...CHANNELS,
+    hooks: {
+      disconnect: (connection: Connection) => {
+        for (const channel of connection.channels) connection.unsubscribe(channel)
+        left++
+      },
+    },
+  })
+  const [goes, stays] = [await connect(t, daemon), await connect(t, daemon)]
+  for (const client of [goes, stays]) await client.subscribe('live:a')
+  await goes.close()
+  await until('the hook has run', () => left === 1)
+  t.equal(daemon.daemon.hub!.channels.get('live:a'), 1)
+  await daemon.publish('live:a', 'still here')
+  t.match(await stays.next({ type: 'message' }), { data: 'still here' })
+})
 
 onBoth(
   'an action that fails in whatever way harms nobody else, and tells nothing of itself',

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Credentials } from '../../src/index.ts'
+import type { ActionContext, Credentials } from '../../src/index.ts'
 import { connect } from '../support/client.ts'
 import type { TestConfig } from '../support/daemon.ts'
 import { until } from '../support/wait.ts'
@@ -94,6 +94,38 @@ onBoth(
     t.equal(await goesOn.call('chat.who'), '42')
   },
 )
+
+onBoth('a new token that opens less ends what the old one opened, and nothing else', async (t, start) => {
+  const daemon = await start({
+    ...CONFIG,
+    ACTIONS: {
+      ...CONFIG.ACTIONS,
+      shut: {
+        join: (_input: unknown, { connection }: ActionContext) => connection!.subscribe('shut:server'),
+      },
+    },
+    channels: { ...CONFIG.channels, shut: { access: 'none' } },
+  })
+  const strong = await token('42', 3600, { channels: { subscribe: ['shut:a', 'messages:43'] } })
+  const client = await connect(t, daemon, { token: strong })
+  for (const channel of ['shut:a', 'messages:42', 'messages:43', 'chat:a']) await client.subscribe(channel)
+  await client.call('shut.join')
+  const again = await client.ask({ type: 'authenticate', token: strong })
+  t.match(again, { type: 'reply' })
+  await client.ask({ type: 'ping' })
+  t.same(client.rest('unsubscribed'), [], 'the same grants again')
+  const weak = await token('42', 3600, { channels: { subscribe: ['shut:a'] } })
+  t.match(await client.ask({ type: 'authenticate', token: weak }), { data: { user: '42' } })
+  t.match(await client.next({ type: 'unsubscribed' }), { channel: 'messages:43', code: 'forbidden' })
+  await client.ask({ type: 'authenticate', token: await token('42') })
+  t.match(await client.next({ type: 'unsubscribed' }), { channel: 'shut:a', code: 'forbidden' })
+  for (const channel of ['shut:a', 'messages:43', 'messages:42', 'chat:a', 'shut:server']) {
+    await daemon.publish(channel, channel)
+  }
+  for (const channel of ['messages:42', 'chat:a', 'shut:server']) {
+    t.match(await client.next({ type: 'message' }), { channel })
+  }
+})
 
 onBoth(
   'auth.required: nothing else before authentication, and 4452 when it does not come',

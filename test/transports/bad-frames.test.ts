@@ -152,6 +152,17 @@ onBoth(
   },
 )
 
+onBoth(
+  'a message that never ends is not kept: twice the limit ends the connection',
+  async (t, start, kind) => {
+    const daemon = await start({ ...CHANNELS, limits: { frameBytes: 4096 } })
+    const client = await connect(t, daemon)
+    client.socket.on('error', () => undefined)
+    for (let size = 0; size < 8192 + 4096; size += 1024) client.socket.send('x'.repeat(1024), { fin: false })
+    t.match(await client.closed, { code: kind === 'uws' ? 1006 : 1009 })
+  },
+)
+
 onBoth('invalid UTF-8 and broken framing end that connection only', async (t, start) => {
   const daemon = await start(CHANNELS)
   const good = await connect(t, daemon)

@@ -4,7 +4,7 @@ import { connect } from '../support/client.ts'
 import type { TestDaemon } from '../support/daemon.ts'
 import { until } from '../support/wait.ts'
 import type { BaseContext } from '../../src/index.ts'
-import { CHANNELS, onBoth } from './both.ts'
+import { CHANNELS, onBoth, SECRET } from './both.ts'
 
 interface Answer {
   readonly status: number
@@ -167,6 +167,25 @@ onBoth('/api/publish: channel, data, exclude and key in the body', async (t, sta
   t.match(await one.next({ type: 'message' }), { data: 'escaped' })
 })
 
+onBoth('/api/publish: the header exclude counts where the body names nobody', async (t, start) => {
+  const daemon = await start(CHANNELS)
+  const [one, two] = [await connect(t, daemon), await connect(t, daemon)]
+  for (const client of [one, two]) await client.subscribe('live:a')
+  const [first, second] = [one.welcome!['session'], two.welcome!['session']] as [string, string]
+  const say = (data: string, more: object, exclude: string): Promise<Answer> =>
+    post(daemon, '/api/publish', JSON.stringify({ channel: 'live:a', data, ...more }), {
+      ...JSON_TYPE,
+      Exclude: exclude,
+    })
+  await say('by header', {}, first)
+  await say('by field', { exclude: second }, first)
+  await say('end', {}, 'nobody')
+  t.match(await one.next({ type: 'message' }), { data: 'by field' })
+  t.match(await one.next({ type: 'message' }), { data: 'end' })
+  t.match(await two.next({ type: 'message' }), { data: 'by header' })
+  t.match(await two.next({ type: 'message' }), { data: 'end' })
+})
+
 onBoth('/api/publish: what is wrong with a request is told', async (t, start) => {
   const daemon = await start(CHANNELS)
   const deep = '['.repeat(30_000) + ']'.repeat(30_000)
@@ -298,10 +317,49 @@ onBoth('publishing: by key from anywhere, without one only programs on this mach
     t.match(await post(keyed, path, body, away), { status: 200 }, 'a key is enough')
     t.match(await post(proxied, path, body, JSON_TYPE), { status: 403 })
   }
-  const length = 'Content-Length: 1\r\nConnection: close\r\n\r\n1'
+  const length = 'Content-Length: 1\r\n\r\n1'
   const rebound = `POST /publish?channel=chat:a HTTP/1.1\r\nHost: evil.example\r\n${length}`
   t.match(await raw(t, open, rebound, /}$/), /403 Forbidden/, 'DNS rebinding')
 })
+
+onBoth(
+  'what a proxy of this machine passes on that adds nothing is not from this machine',
+  async (t, start) => {
+    const daemon = await start({ ...CHANNELS, dev: true, auth: { jwt: { secret: SECRET } } })
+    const through = (request: string, connection: string): Promise<string> =>
+      raw(
+        t,
+        daemon,
+        `${request} HTTP/1.1\r\nHost: 127.0.0.1:${daemon.port}\r\nConnection: ${connection}\r\n` +
+          'Content-Type: application/json\r\nSec-Fetch-Dest: empty\r\n' +
+          (request.startsWith('POST') ? 'Content-Length: 1\r\n\r\n1' : '\r\n'),
+        /[}\n]$/,
+      )
+    // As nginx does with nothing but proxy_pass, and with the usual lines for WebSockets.
+    for (const connection of ['close', 'upgrade']) {
+      for (const request of ['POST /publish?channel=chat:a', 'POST /api/publish', 'GET /metrics']) {
+        const answer = await through(request, connection)
+        t.match(answer, /^HTTP\/1\.1 403 /, `${request}, ${connection}`)
+        t.match(answer, 'api.keys')
+      }
+    }
+    t.match(await through('POST /publish?channel=chat:a', 'keep-alive'), /^HTTP\/1\.1 200 /)
+    const page = (connection: string): Promise<string> =>
+      raw(
+        t,
+        daemon,
+        `GET /demo/setup?user=ann HTTP/1.1\r\nHost: 127.0.0.1:${daemon.port}\r\nConnection: ${connection}\r\n` +
+          'Sec-Fetch-Site: same-origin\r\n\r\n',
+        /}$/,
+      )
+    t.match(await page('keep-alive'), /^HTTP\/1\.1 200 [^]*"token":"ey/)
+    for (const connection of ['close', 'upgrade']) {
+      const answer = await page(connection)
+      t.match(answer, /^HTTP\/1\.1 403 /, `the demo, ${connection}`)
+      t.notMatch(answer, '"token"')
+    }
+  },
+)
 
 onBoth('unknown paths are 404 and wrong methods 405 with Allow, both as JSON', async (t, start) => {
   const daemon = await start(CHANNELS)
