@@ -157,12 +157,14 @@ export class Daemon implements Live {
       onNotification: (notification) => intake.take(notification),
       onGap: () => {
         this.counts.sourceGaps++
-        this.log.warn({ source: source.name }, 'notifications may have been missed while it was down')
+        this.log.warn({ source: source.name }, 'notifications may have been missed')
       },
       // The source logs its own changes, and `/readyz` asks it. What it sees of the database is news for the pool.
       onState: () => void this.#home?.check(),
       onReject: (code, message, place) => {
         this.counts.error(source.name, code)
+        // The source has logged it, once for all.
+        if (code === 'overflow') return
         this.log.warn({ source: source.name, code, place, reason: message }, 'notification refused')
       },
     }

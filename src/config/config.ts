@@ -41,7 +41,7 @@ export interface BrokerConfig {
   readonly exchange: string
   /** Unacknowledged deliveries a subsystem's queue may have at this node. */
   readonly prefetch: number
-  /** Deliveries of one message before it is dead-lettered. */
+  /** Attempts at one message before it is dead-lettered. */
   readonly maxAttempts: number
 }
 

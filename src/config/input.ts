@@ -209,7 +209,7 @@ export interface BrokerInput {
    */
   prefetch?: number
   /**
-   * Deliveries of one message before it is dead-lettered.
+   * Attempts at one message before it is dead-lettered.
    * @default 5
    */
   maxAttempts?: number

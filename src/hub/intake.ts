@@ -23,7 +23,8 @@ export class Intake {
 
   /**
    * Resolves when the publications are handed over.
-   * @throws {ClientError} for what can never be handled
+   * @throws {ClientError} `unavailable` in an outage, `internal` and `timeout` where the sender failed or hung: the
+   *   next attempt may do. Any other: it can never be handled.
    */
   take(notification: Notification): MaybePromise<void> {
     if (notification.channel === undefined) return this.#send(notification)

@@ -13,8 +13,8 @@ export interface HookCall {
 }
 
 /**
- * Runs a hook. What it throws as ClientError is thrown on; anything else is logged and becomes `internal`;
- * a hook that hangs becomes `timeout`.
+ * Runs a hook. What it throws as ClientError is thrown on; anything else is logged and becomes `internal`,
+ * with the original as its cause; a hook that hangs becomes `timeout`.
  */
 export function runHook<T>(
   { place, connection, deadlineMs }: HookCall,
@@ -52,5 +52,8 @@ export function runHook<T>(
 function toClientError(error: unknown, place: string, services: Services): ClientError {
   if (isClientError(error)) return error
   services.log.error({ hook: place, err: error }, 'hook failed')
-  return new ClientError('internal', `${place} failed`)
+  const told = new ClientError('internal', `${place} failed`)
+  // Not for clients: a source tells it with the message that it gives up.
+  told.cause = error
+  return told
 }

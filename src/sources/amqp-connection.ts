@@ -1,7 +1,7 @@
 import { connect } from 'amqplib'
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
 import { messageOf } from '../errors.ts'
-import { backoffMs, DEFAULT_RETRY, pause } from './backoff.ts'
+import { backoffMs, DEFAULT_RETRY, pause, isSettled } from './backoff.ts'
 import type { Retry } from './backoff.ts'
 
 export type { Channel, ConfirmChannel, ConsumeMessage } from 'amqplib'
@@ -78,7 +78,7 @@ export class AmqpConnection {
       handlers.onDown(reason)
       first()
       // A broker that takes connections only to drop them is not to be hammered.
-      if (Date.now() - began > this.#retry.maxMs) attempt = 0
+      if (isSettled(began, this.#retry)) attempt = 0
       await pause(backoffMs(attempt, this.#retry), signal)
     }
     first()

@@ -1,20 +1,24 @@
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
-import { ClientError } from '../protocol/codes.ts'
 import type { AmqpLink, Channel, ConsumeMessage } from './amqp-connection.ts'
 import type { DeadLetters } from './amqp-dead-letters.ts'
 import { decodeDelivery } from './amqp-delivery.ts'
+import { attempt } from './attempts.ts'
+import type { Failure } from './attempts.ts'
 import { openQueue } from './amqp-topology.ts'
 import type { QueueSpec } from './amqp-topology.ts'
-import { backoffMs, pause } from './backoff.ts'
+import { backoffMs, pause, isSettled } from './backoff.ts'
 import type { Retry } from './backoff.ts'
 import { Lane } from './lane.ts'
 import type { MaybePromise, Notification, SourceHandlers } from './source.ts'
+import { Stall } from './stall.ts'
 
 export interface ConsumerOptions {
   readonly exchange: string
   readonly prefetch: number
   readonly maxAttempts: number
+  readonly maxDeliveries: number
+  readonly stallMs: number
   readonly retry: Retry
   readonly drainMs: number
   readonly closeMs: number
@@ -25,6 +29,8 @@ export interface ConsumerOptions {
   readonly handlers: SourceHandlers
   /** It consumes (null), or doesn't, and why. */
   readonly onState: (reason: string | null) => void
+  /** Its first message holds up those behind it, and why; or no longer: null. */
+  readonly onStall: (reason: string | null) => void
 }
 
 /** One stay on a channel. What it delivered can be acknowledged there only. */
@@ -100,7 +106,7 @@ export class QueueConsumer {
       if (signal.aborted) break
       onState(`subsystem ${this.spec.subsystem}: ${reason}`)
       first()
-      if (Date.now() - began > retry.maxMs) attempt = 0
+      if (isSettled(began, retry)) attempt = 0
       await pause(backoffMs(attempt, retry), signal)
     }
     first()
@@ -171,67 +177,66 @@ export class QueueConsumer {
     if (session.over.signal.aborted) return undefined
     const fresh = session.fresh
     session.fresh = false
-    const deaths = Number(message.properties.headers?.['x-delivery-count'] ?? 0) - this.#losses
-    if (fresh && deaths >= this.#options.maxAttempts) {
+    const redelivered = Number(message.properties.headers?.['x-delivery-count'] ?? 0) - this.#losses
+    if (fresh && redelivered >= this.#options.maxDeliveries) {
       // Only the first of a session is suspect: those behind it were delivered as often, but never handled.
-      const why = `${deaths} times the process ended with this message in hand`
-      return this.#bury({ message, session }, 'redelivered_too_often', why, deaths)
+      const why = `${redelivered} times a process ended with this message in hand`
+      return this.#refuse({ message, session }, 'redelivered_too_often', why, redelivered)
     }
     const notification = decodeDelivery(message, this.spec.subsystem)
     if ('code' in notification) {
-      return this.#bury({ message, session }, notification.code, notification.message, 1)
+      return this.#refuse({ message, session }, notification.code, notification.message, 1)
     }
+    let work: MaybePromise<void>
     try {
-      const work = this.#options.handlers.onNotification(notification)
-      if (work) return this.#finish({ message, session }, notification, work)
-      this.#done({ message, session })
-      return undefined
+      work = this.#options.handlers.onNotification(notification)
     } catch (error) {
-      return this.#finish({ message, session }, notification, Promise.reject(error))
+      work = Promise.reject(error)
     }
+    if (work) return this.#finish({ message, session }, notification, work)
+    this.#done({ message, session })
+    return undefined
   }
 
-  /** Waits for what is under way; what may work later is tried again in place, and those behind it wait. */
-  async #finish(delivery: Delivery, notification: Notification, first: Promise<void>): Promise<void> {
-    const { handlers, log, maxAttempts, retry } = this.#options
+  async #finish(delivery: Delivery, notification: Notification, work: Promise<void>): Promise<void> {
+    const { handlers, maxAttempts, retry } = this.#options
     const { signal } = delivery.session.over
-    let work = first
-    for (let tries = 0, attempts = 1; ; tries++) {
+    const stall = this.#stall()
+    const outcome = await attempt(handlers, notification, work, { maxAttempts, retry, signal, stall })
+    if (outcome === 'handled') this.#done(delivery)
+    else if (outcome !== 'abandoned') await this.#bury(delivery, outcome, stall)
+    stall.end()
+  }
+
+  async #refuse(delivery: Delivery, code: string, message: string, attempts: number): Promise<void> {
+    const stall = this.#stall()
+    await this.#bury(delivery, { code, message, attempts }, stall)
+    stall.end()
+  }
+
+  /**
+   * Until the broker has it, or the session is over and it comes again: the next acknowledgement stands for all
+   * before it, so that the lane must not go on without.
+   */
+  async #bury(delivery: Delivery, failure: Failure, stall: Stall): Promise<void> {
+    const { deadLetters, handlers, retry } = this.#options
+    const { signal } = delivery.session.over
+    for (let tries = 0; !signal.aborted; tries++) {
       try {
-        await work
+        await deadLetters.send(delivery.message, failure)
         this.#done(delivery)
-        return undefined
+        handlers.onReject(failure.code, failure.message, delivery.message.fields.routingKey)
+        return
       } catch (error) {
-        const message = messageOf(error)
-        if (error instanceof ClientError && error.code !== 'unavailable') {
-          return await this.#bury(delivery, error.code, message, attempts)
-        }
-        if (tries === 0)
-          log.warn({ subsystem: this.spec.subsystem, reason: message }, 'a message failed, trying on')
-        // An unreachable journal is nobody's failed attempt: it is waited for, however long it takes.
-        if (!(error instanceof ClientError)) {
-          if (attempts >= maxAttempts) return await this.#bury(delivery, 'failed', message, attempts)
-          attempts++
-        }
+        stall.failed(`exchange ${deadLetters.name} does not take its dead letter: ${messageOf(error)}`)
       }
       await pause(backoffMs(tries, retry), signal)
-      if (signal.aborted) return undefined
-      work = again(handlers, notification)
     }
   }
 
-  async #bury(delivery: Delivery, code: string, message: string, attempts: number): Promise<void> {
-    const { deadLetters, handlers, log } = this.#options
-    if (this.#stopped.signal.aborted) return
-    try {
-      await deadLetters.send(delivery.message, { code, message, attempts })
-    } catch (error) {
-      // Not acknowledged: it is delivered again, and refused again.
-      log.warn({ subsystem: this.spec.subsystem, reason: messageOf(error) }, 'dead letter not confirmed')
-      return
-    }
-    this.#done(delivery)
-    handlers.onReject(code, message, delivery.message.fields.routingKey)
+  #stall(): Stall {
+    const { stallMs, onStall } = this.#options
+    return new Stall({ stallMs, onStall })
   }
 
   /** Acknowledged once per turn of the event loop: the order makes one tag stand for all before it. */
@@ -251,8 +256,4 @@ export class QueueConsumer {
       this.#options.log.debug({ reason: messageOf(error) }, 'acknowledgement came too late')
     }
   }
-}
-
-async function again(handlers: SourceHandlers, notification: Notification): Promise<void> {
-  await handlers.onNotification(notification)
 }

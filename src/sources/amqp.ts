@@ -19,6 +19,14 @@ export interface AmqpSourceOptions extends AmqpConnectionOptions {
   readonly prefetch?: number
   /** Attempts at one message before it is dead-lettered. @default 5 */
   readonly maxAttempts?: number
+  /**
+   * Deliveries of one message to processes that ended with it in hand, before it is dead-lettered unhandled: a guard
+   * against a message that ends the process each time. Orderly restarts in an outage count too, the broker does not
+   * tell them apart: hence far above `maxAttempts`. @default 100
+   */
+  readonly maxDeliveries?: number
+  /** How long one message may hold up its queue before that is called down. @default 5000 */
+  readonly stallMs?: number
   readonly log: Log
   /** How long a stop waits for the messages in hand. @default 5000 */
   readonly drainMs?: number
@@ -51,6 +59,8 @@ class QueueSource implements AmqpSource {
   readonly #consumers = new Map<string, QueueConsumer>()
   /** Why a queue is not consumed, by queue. */
   readonly #troubles = new Map<string, string>()
+  /** Why a queue's first message holds up the others, by queue. */
+  readonly #stalls = new Map<string, string>()
   /** Queues whose consumer has not yet said anything on this connection. */
   readonly #opening = new Set<string>()
   #queues: readonly QueueSpec[]
@@ -147,6 +157,8 @@ class QueueSource implements AmqpSource {
       exchange,
       prefetch = 200,
       maxAttempts = 5,
+      maxDeliveries = 100,
+      stallMs = 5_000,
       retry = DEFAULT_RETRY,
       drainMs = 5_000,
       closeMs = 1_000,
@@ -156,6 +168,8 @@ class QueueSource implements AmqpSource {
       exchange,
       prefetch,
       maxAttempts,
+      maxDeliveries,
+      stallMs,
       retry,
       drainMs,
       closeMs,
@@ -169,6 +183,11 @@ class QueueSource implements AmqpSource {
         else this.#troubles.set(spec.queue, reason)
         this.#tell()
       },
+      onStall: (reason) => {
+        if (reason === null) this.#stalls.delete(spec.queue)
+        else this.#stalls.set(spec.queue, `queue ${spec.queue} is held up by its first message: ${reason}`)
+        this.#tell()
+      },
     })
   }
 
@@ -179,13 +198,14 @@ class QueueSource implements AmqpSource {
       this.#log.error({ queue: consumer.spec.queue, reason: messageOf(error) }, 'consumer did not end well')
     }
     this.#troubles.delete(consumer.spec.queue)
+    this.#stalls.delete(consumer.spec.queue)
     this.#opening.delete(consumer.spec.queue)
   }
 
-  /** Up when everything that is wanted is consumed. */
+  /** Up when everything that is wanted is consumed, and gets on. */
   #tell(): void {
     if (!this.#link || this.#stopping) return
-    const reason = this.#blocked ?? [...this.#troubles.values()][0]
+    const reason = this.#blocked ?? [...this.#troubles.values(), ...this.#stalls.values()][0]
     if (reason !== undefined) this.#status.down(reason)
     else if (this.#opening.size === 0) this.#status.up()
   }

@@ -15,6 +15,17 @@ export function backoffMs(attempt: number, retry: Retry): number {
   return Math.ceil(Math.random() * ceiling)
 }
 
+/** How long a connection must have lasted for the next trouble to be a new one. */
+const SETTLED_MS = 1000
+
+/**
+ * Whether the attempts begin anew after a connection that began then: a server that takes connections only to drop them
+ * is not to be hammered, one that was there for a while is wanted back soon.
+ */
+export function isSettled(began: number, retry: Retry): boolean {
+  return Date.now() - began > Math.min(SETTLED_MS, retry.maxMs)
+}
+
 /** Waits; ends early, without an error, when the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

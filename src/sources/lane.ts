@@ -6,14 +6,17 @@ import type { MaybePromise } from './source.ts'
  */
 export class Lane<T> {
   readonly #handle: (item: T) => MaybePromise<void>
+  readonly #onIdle: (() => void) | undefined
   #waiting: T[] = []
   /** Index of the next item: an array's `shift` would move all that wait behind it. */
   #next = 0
   #busy = false
   #idle: (() => void)[] = []
 
-  constructor(handle: (item: T) => MaybePromise<void>) {
+  /** @param onIdle called each time that nothing is under way any more and nothing waits */
+  constructor(handle: (item: T) => MaybePromise<void>, onIdle?: () => void) {
     this.#handle = handle
+    this.#onIdle = onIdle
   }
 
   /** How many wait behind the one under way. */
@@ -62,5 +65,6 @@ export class Lane<T> {
     this.clear()
     this.#busy = false
     for (const tell of this.#idle.splice(0)) tell()
+    this.#onIdle?.()
   }
 }

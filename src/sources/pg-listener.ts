@@ -1,8 +1,7 @@
 import { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import pgListen from 'pg-listen'
 import { messageOf } from '../errors.ts'
-import { backoffMs, DEFAULT_RETRY, pause } from './backoff.ts'
+import { backoffMs, DEFAULT_RETRY, pause, isSettled } from './backoff.ts'
 import type { Retry } from './backoff.ts'
 
 export interface PgListenerOptions {
@@ -41,7 +40,6 @@ export class PgListener {
   #names: ReadonlySet<string>
   #session: Session | null = null
   #running: Promise<void> | null = null
-  #paused = false
   /** A pooler in between may refuse startup options: then it is asked without. */
   #plain = false
 
@@ -70,17 +68,6 @@ export class PgListener {
     await this.#session?.listen(this.#names)
   }
 
-  /** Stops reading from the socket: the server keeps what comes. What was read already still comes. */
-  pause(): void {
-    this.#paused = true
-    this.#session?.pause()
-  }
-
-  resume(): void {
-    this.#paused = false
-    this.#session?.resume()
-  }
-
   /** Idempotent; nothing comes afterwards, and no socket is left, whatever the server does. */
   async stop(): Promise<void> {
     this.#stopped.abort()
@@ -99,7 +86,6 @@ export class PgListener {
       this.#session = session
       const began = Date.now()
       if ((await session.open(this.#names)) && !signal.aborted) {
-        if (this.#paused) session.pause()
         handlers.onUp(again)
         first()
       }
@@ -112,8 +98,7 @@ export class PgListener {
       }
       handlers.onDown(reason)
       first()
-      // A server that takes connections only to drop them is not to be hammered.
-      if (Date.now() - began > retry.maxMs) attempt = 0
+      if (isSettled(began, retry)) attempt = 0
       await pause(backoffMs(attempt++, retry), signal)
     }
     first()
@@ -126,15 +111,12 @@ class Session {
   readonly ended: Promise<string>
   readonly #options: Required<PgListenerOptions>
   readonly #socket = new Socket()
-  /** What pg really reads from: over TLS another stream on top of the socket. */
-  #reads: () => Duplex = () => this.#socket
   readonly #subscriber
   readonly #listening = new Set<string>()
   #wanted: ReadonlySet<string> = new Set()
   #syncing: Promise<void> | null = null
   #checks: NodeJS.Timeout | undefined
   #unanswered = false
-  #paused = false
   #alive = false
   #bytes = 0
   #up = false
@@ -147,18 +129,13 @@ class Session {
   ) {
     this.#options = options
     const socket = this.#socket
-    const setReads = (reads: () => Duplex): void => void (this.#reads = reads)
     this.#subscriber = pgListen.default(
       {
         connectionString: options.url,
         application_name: options.applicationName,
         keepAliveInitialDelayMillis: options.checkMs,
         ...(plain ? {} : { options: SERVER_SIDE }),
-        // pg calls it as a method of its Connection, whose `stream` becomes the TLS stream later on.
-        stream(this: { stream?: unknown }) {
-          setReads(() => (isDuplex(this.stream) ? this.stream : socket))
-          return socket
-        },
+        stream: () => socket,
       },
       { parse: (text) => text, retryLimit: 1, paranoidChecking: false },
     )
@@ -205,25 +182,12 @@ class Session {
     }
   }
 
-  pause(): void {
-    this.#paused = true
-    this.#reads().pause()
-  }
-
-  resume(): void {
-    this.#paused = false
-    // The first check afterwards must not take the time without reading for the server's silence.
-    this.#bytes = -1
-    this.#reads().resume()
-  }
-
   async close(closeMs: number): Promise<void> {
     this.#reason ??= 'closed'
     if (!this.#up) {
       this.#socket.destroy()
     } else {
       const deadline = setTimeout(() => this.#socket.destroy(), closeMs)
-      this.resume()
       await Promise.race([this.#subscriber.close(), this.ended])
       clearTimeout(deadline)
       this.#socket.destroy()
@@ -263,8 +227,7 @@ class Session {
     const { bytesRead } = this.#socket
     const silent = bytesRead === this.#bytes
     this.#bytes = bytesRead
-    // Nothing can be heard while we don't read, nor be concluded from it.
-    if (this.#paused || this.#syncing) return
+    if (this.#syncing) return
     if (this.#unanswered) {
       if (silent) this.fail(`no answer to a check within ${this.#options.checkMs} ms`)
       return
@@ -299,7 +262,3 @@ const SERVER_SIDE = [
   '-c tcp_keepalives_count=3',
   '-c tcp_user_timeout=30000',
 ].join(' ')
-
-function isDuplex(stream: unknown): stream is Duplex {
-  return typeof stream === 'object' && stream !== null && 'pause' in stream && 'resume' in stream
-}

@@ -1,14 +1,14 @@
-import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
-import { ClientError } from '../protocol/codes.ts'
-import { isChannel } from '../protocol/names.ts'
-import { backoffMs, DEFAULT_RETRY, pause } from './backoff.ts'
+import { isChannel, subsystemOf } from '../protocol/names.ts'
+import { attempt } from './attempts.ts'
+import { DEFAULT_RETRY } from './backoff.ts'
 import type { Retry } from './backoff.ts'
 import { memberText, oneLine } from '../protocol/json-text.ts'
 import { Lane } from './lane.ts'
 import { PgListener } from './pg-listener.ts'
 import type { PgListenerOptions } from './pg-listener.ts'
 import type { MaybePromise, Notification, Source, SourceHandlers, SourceState } from './source.ts'
+import { Stall } from './stall.ts'
 import { SourceStatus } from './status.ts'
 
 export interface PostgresSourceOptions extends PgListenerOptions {
@@ -21,9 +21,15 @@ export interface PostgresSourceOptions extends PgListenerOptions {
   /** Told to senders. @default none */
   readonly database?: string
   readonly log: Log
-  /** Notifications that may wait before the socket is no longer read. @default 10000 */
+  /** Attempts at one notification before it is given up. @default 5 */
+  readonly maxAttempts?: number
+  /** Notifications that may wait; newer ones are dropped, and the gap is told. @default 100000 */
   readonly maxWaiting?: number
-  /** How long a stop waits for the notification in hand. @default 5000 */
+  /** Bytes of their payloads, likewise. @default 67108864 */
+  readonly maxWaitingBytes?: number
+  /** How long one notification may hold up its subsystem before that is called down. @default 5000 */
+  readonly stallMs?: number
+  /** How long a stop waits for the notifications in hand. @default 5000 */
   readonly drainMs?: number
 }
 
@@ -33,12 +39,18 @@ export interface PostgresSource extends Source {
 }
 
 /**
- * Hears NOTIFY. Delivery semantics: in the order of commits, one at a time; PostgreSQL keeps nothing for a
- * listener that is away: `onGap` tells of each such time. What the journal can't take just now waits, and
- * is handed over again, in place.
+ * Hears NOTIFY. Delivery semantics: in the order of commits, one at a time a subsystem; PostgreSQL keeps nothing
+ * for a listener that is away: `onGap` tells of each such time. What fails for now is handed over again, in place,
+ * and what follows waits here: a socket left unread would fill the server's NOTIFY queue, and a full one fails
+ * everyone's COMMIT.
  */
 export function createPostgresSource(options: PostgresSourceOptions): PostgresSource {
   return new NotifySource(options)
+}
+
+interface Waiting {
+  readonly notification: Notification
+  readonly bytes: number
 }
 
 class NotifySource implements PostgresSource {
@@ -46,16 +58,27 @@ class NotifySource implements PostgresSource {
   readonly #channel: string
   readonly #database: string | undefined
   readonly #retry: Retry
+  readonly #maxAttempts: number
   readonly #maxWaiting: number
+  readonly #maxWaitingBytes: number
+  readonly #stallMs: number
   readonly #drainMs: number
   readonly #log: Log
   readonly #status: SourceStatus
   readonly #listener: PgListener
-  readonly #lane = new Lane<Notification>((notification) => this.#hand(notification))
+  /** By subsystem, those only that have something in hand: one that hangs holds up no other. */
+  readonly #lanes = new Map<string, Lane<Waiting>>()
+  /** Why a subsystem is held up, by subsystem. */
+  readonly #troubles = new Map<string, string>()
   readonly #stopped = new AbortController()
   #notify: ReadonlyMap<string, readonly string[]>
   #handlers: SourceHandlers | null = null
-  #full = false
+  #listening = false
+  /** Heard, and not yet done with. */
+  #waiting = 0
+  #waitingBytes = 0
+  /** Dropped since there was no room; null while there is. */
+  #dropped: number | null = null
   #stopping: Promise<void> | null = null
 
   constructor(options: PostgresSourceOptions) {
@@ -64,7 +87,10 @@ class NotifySource implements PostgresSource {
     this.#notify = options.notify
     this.#database = options.database
     this.#retry = options.retry ?? DEFAULT_RETRY
-    this.#maxWaiting = options.maxWaiting ?? 10_000
+    this.#maxAttempts = options.maxAttempts ?? 5
+    this.#maxWaiting = options.maxWaiting ?? 100_000
+    this.#maxWaitingBytes = options.maxWaitingBytes ?? 64 * 1024 * 1024
+    this.#stallMs = options.stallMs ?? 5_000
     this.#drainMs = options.drainMs ?? 5_000
     this.#log = options.log.child({ source: options.name })
     this.#status = new SourceStatus(this.#log)
@@ -86,10 +112,14 @@ class NotifySource implements PostgresSource {
     await this.#listener.start({
       onNotify: (name, payload) => this.#take(name, payload),
       onUp: (again) => {
-        this.#status.up()
+        this.#listening = true
+        this.#tell()
         if (again) handlers.onGap()
       },
-      onDown: (reason) => this.#status.down(reason),
+      onDown: (reason) => {
+        this.#listening = false
+        this.#status.down(reason)
+      },
     })
   }
 
@@ -104,9 +134,10 @@ class NotifySource implements PostgresSource {
 
   async #stop(): Promise<void> {
     this.#stopped.abort()
-    this.#lane.clear()
+    const lanes = [...this.#lanes.values()]
+    for (const lane of lanes) lane.clear()
     await this.#listener.stop()
-    await this.#lane.idle(this.#drainMs)
+    await Promise.all(lanes.map((lane) => lane.idle(this.#drainMs)))
     this.#status.stopped()
   }
 
@@ -127,7 +158,7 @@ class NotifySource implements PostgresSource {
       // A sender's own name: whatever it says is the sender's business.
       const common = { source: this.name, name, data: body, ...this.#from() }
       const json = payload === '' ? 'null' : oneLine(payload)
-      for (const subsystem of subsystems) this.#push({ ...common, subsystem, json })
+      for (const subsystem of subsystems) this.#push({ ...common, subsystem, json }, subsystem, payload)
     } else if (name === this.#channel) {
       const hint = `expected {"channel":"<subsystem>:<rest>","data":…}; a sender has a NOTIFY name of its own`
       this.#reject('no_channel', `the payload names no channel: ${hint}`, name)
@@ -144,7 +175,7 @@ class NotifySource implements PostgresSource {
       this.#reject('bad_payload', `key: expected a string, got ${shown(key)}`, name)
     } else {
       const json = memberText(payload, 'data')
-      this.#push({
+      const notification = {
         source: this.name,
         name,
         channel,
@@ -152,7 +183,8 @@ class NotifySource implements PostgresSource {
         ...this.#from(),
         ...(json === undefined ? {} : { json: oneLine(json) }),
         ...(key === undefined ? {} : { key: `${this.name}:${key}` }),
-      })
+      }
+      this.#push(notification, subsystemOf(channel), payload)
     }
   }
 
@@ -160,57 +192,95 @@ class NotifySource implements PostgresSource {
     return this.#database === undefined ? {} : { database: this.#database }
   }
 
-  #push(notification: Notification): void {
-    this.#lane.push(notification)
-    if (!this.#full && this.#lane.waiting >= this.#maxWaiting) {
-      this.#full = true
-      this.#listener.pause()
-      this.#log.warn({ waiting: this.#lane.waiting }, 'notifications wait: reading of more is held back')
+  /** A channel belongs to one subsystem: the subsystem's order is the channel's. */
+  #push(notification: Notification, subsystem: string, payload: string): void {
+    const bytes = Buffer.byteLength(payload)
+    if (this.#dropped !== null || !this.#hasRoom(bytes)) {
+      this.#drop(notification)
+      return
     }
+    this.#waiting++
+    this.#waitingBytes += bytes
+    let lane = this.#lanes.get(subsystem)
+    if (!lane) {
+      const handle = (waiting: Waiting): MaybePromise<void> => this.#hand(waiting, subsystem)
+      lane = new Lane(handle, () => this.#lanes.delete(subsystem))
+      this.#lanes.set(subsystem, lane)
+    }
+    lane.push({ notification, bytes })
   }
 
-  #hand(notification: Notification): MaybePromise<void> {
-    if (this.#full && this.#lane.waiting <= this.#maxWaiting / 2) {
-      this.#full = false
-      this.#listener.resume()
-      this.#log.info('notifications are read again')
+  #hasRoom(bytes: number): boolean {
+    return this.#waiting < this.#maxWaiting && this.#waitingBytes + bytes <= this.#maxWaitingBytes
+  }
+
+  #drop({ channel, name }: Notification): void {
+    if (this.#dropped === null) {
+      this.#dropped = 0
+      const waiting = { waiting: this.#waiting, bytes: this.#waitingBytes }
+      this.#log.warn(waiting, 'too many notifications wait: newer ones are dropped')
+      this.#handlers?.onGap()
     }
+    this.#dropped++
+    this.#reject('overflow', `dropped: ${this.#waiting} wait already`, channel ?? name)
+  }
+
+  #hand({ notification, bytes }: Waiting, subsystem: string): MaybePromise<void> {
     if (!this.#handlers || this.#stopped.signal.aborted) return undefined
+    let work: MaybePromise<void>
     try {
-      const work = this.#handlers.onNotification(notification)
-      return work ? this.#finish(notification, work) : undefined
+      work = this.#handlers.onNotification(notification)
     } catch (error) {
-      return this.#finish(notification, Promise.reject(error))
+      work = Promise.reject(error)
     }
+    if (work)
+      return this.#finish(this.#handlers, notification, subsystem, work).then(() => this.#leave(bytes))
+    this.#leave(bytes)
+    return undefined
   }
 
-  async #finish(notification: Notification, first: Promise<void>): Promise<void> {
-    let work = first
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await work
-      } catch (error) {
-        const lasting = !(error instanceof ClientError && error.code === 'unavailable')
-        if (lasting) {
-          // There is nobody to give a NOTIFY back to: what failed is told, and gone.
-          const code = error instanceof ClientError ? error.code : 'failed'
-          this.#reject(code, messageOf(error), notification.channel ?? notification.name)
-          return undefined
-        }
-      }
-      await pause(backoffMs(attempt, this.#retry), this.#stopped.signal)
-      if (!this.#handlers || this.#stopped.signal.aborted) return undefined
-      work = attemptAgain(this.#handlers, notification)
+  #leave(bytes: number): void {
+    this.#waiting--
+    this.#waitingBytes -= bytes
+    if (this.#dropped === null) return
+    // Not at the first that leaves: the next burst would be the next gap.
+    if (this.#waiting > this.#maxWaiting / 2 || this.#waitingBytes > this.#maxWaitingBytes / 2) return
+    this.#log.info({ dropped: this.#dropped }, 'notifications are taken again')
+    this.#dropped = null
+  }
+
+  async #finish(
+    handlers: SourceHandlers,
+    notification: Notification,
+    subsystem: string,
+    work: Promise<void>,
+  ): Promise<void> {
+    const onStall = (reason: string | null): void => {
+      if (reason === null) this.#troubles.delete(subsystem)
+      else this.#troubles.set(subsystem, `subsystem ${subsystem} is held up: ${reason}`)
+      this.#tell()
     }
+    const stall = new Stall({ stallMs: this.#stallMs, onStall })
+    const { signal } = this.#stopped
+    const options = { maxAttempts: this.#maxAttempts, retry: this.#retry, signal, stall }
+    const outcome = await attempt(handlers, notification, work, options)
+    stall.end()
+    if (typeof outcome === 'string') return
+    // There is nobody to give a NOTIFY back to: what failed is told, and gone.
+    this.#reject(outcome.code, outcome.message, notification.channel ?? notification.name)
+  }
+
+  /** Up when it listens and nothing is held up. */
+  #tell(): void {
+    if (!this.#listening || this.#stopped.signal.aborted) return
+    const [reason] = this.#troubles.values()
+    if (reason === undefined) this.#status.up()
+    else this.#status.down(reason)
   }
 
   #reject(code: string, message: string, place: string): void {
     this.#handlers?.onReject(code, message, place)
   }
-}
-
-async function attemptAgain(handlers: SourceHandlers, notification: Notification): Promise<void> {
-  await handlers.onNotification(notification)
 }
 
 /** Undefined where it is not JSON; JSON has no undefined of its own. */

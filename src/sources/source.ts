@@ -29,18 +29,21 @@ export type SourceState = 'starting' | 'up' | 'down' | 'stopped'
 export interface SourceHandlers {
   /**
    * Takes one notification. Resolves when its publications are handed over (journaled, where the channel
-   * has a history); rejects with a ClientError for what can never be handled, with anything else for what
-   * may work later. A source that can't wait (NOTIFY) still keeps the order: it hands over one at a time.
+   * has a history); rejects with ClientError `unavailable` in an outage (waited for), with `internal`,
+   * `timeout` or anything else for what may work later, with any other ClientError for what can never be handled. A source that can't wait (NOTIFY) still keeps the order: it hands over one at a time.
    */
   onNotification(notification: Notification): MaybePromise<void>
   /**
    * Notifications may be missing: after every reconnect where the server keeps nothing meanwhile (NOTIFY), and
-   * when what kept them is gone (a deleted queue).
+   * when what kept them is gone (a deleted queue), or more waited than there is room for (once each time).
    */
   onGap(): void
   /** Every change of `state`. `reason` says why it is down. */
   onState(state: SourceState, reason?: string): void
-  /** What was heard and can't even be a notification (not JSON, no subsystem): counted and logged. */
+  /**
+   * What was heard and is given up: counted and logged. `overflow` comes by the thousand: it is counted, and the
+   * source logs it, once each time.
+   */
   onReject(code: string, message: string, place: string): void
 }
 

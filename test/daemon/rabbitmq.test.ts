@@ -1,6 +1,7 @@
 import { connect as connectBroker } from 'amqplib'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { ClientError } from '../../src/protocol/codes.ts'
 import { connect } from '../support/client.ts'
 import { startDaemon, type TestConfig, type TestDaemon } from '../support/daemon.ts'
 import { install, project } from '../support/installation.ts'
@@ -18,9 +19,11 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
   const [rabbit, it] = await Promise.all([startRabbit(t), install(t)])
   const proxy = await startProxy(t, rabbit.url)
   const config: TestConfig = {
-    broker: { url: proxy.url(rabbit.url) },
-    channels: { chat: { access: 'public', history: { count: 100 } } },
+    broker: { url: proxy.url(rabbit.url), maxAttempts: 3 },
+    channels: { chat: { access: 'public', history: { count: 100 } }, mail: { access: 'public' } },
+    ACTIONS: { mail: { sender: { route: (notification: { data: unknown }) => route(notification) } } },
   }
+  let route = (_notification: { data: unknown }): string => 'mail:a'
   const cwd = await project(t, {
     'livemessages.config.js': `export default {
       ACTIONS: {}, postgres: false, broker: { url: '${rabbit.url}' },
@@ -82,6 +85,61 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
   )
 
   await t.test(
+    'a sender that fails is tried again in its place; one that always does, in vain',
+    async (t) => {
+      const broker = await connectBroker(rabbit.url)
+      t.teardown(() => broker.close())
+      const channel = await broker.createConfirmChannel()
+      await client.subscribe('mail:a')
+      let deadlocks = 1
+      route = ({ data }) => {
+        if (data === 'poison' || (data === 'unlucky' && deadlocks-- > 0)) throw new Error('deadlock detected')
+        return 'mail:a'
+      }
+      for (const body of ['unlucky', 'next', 'poison', 'last']) {
+        channel.publish('livemessages', 'mail', Buffer.from(JSON.stringify(body)))
+      }
+      await channel.waitForConfirms()
+      for (const data of ['unlucky', 'next', 'last']) {
+        t.match(await client.next({ type: 'message' }), { channel: 'mail:a', data })
+      }
+      const letter = await channel.get('livemessages.dead', { noAck: true })
+      t.match(letter && { body: letter.content.toString(), headers: letter.properties.headers }, {
+        body: '"poison"',
+        headers: {
+          'x-livemessage-reason': 'failed',
+          'x-livemessage-message': 'mail.sender failed: deadlock detected',
+          'x-livemessage-attempts': 3,
+        },
+      })
+      t.equal(await channel.get('livemessages.dead', { noAck: true }), false, 'no other')
+      await ready(daemon)
+    },
+  )
+
+  await t.test('the database is away for a sender: its queue is told, and waits', async (t) => {
+    const broker = await connectBroker(rabbit.url)
+    t.teardown(() => broker.close())
+    const channel = await broker.createConfirmChannel()
+    let database = false
+    route = () => {
+      if (!database) throw new ClientError('unavailable', 'the database is away')
+      return 'mail:a'
+    }
+    channel.publish('livemessages', 'mail', Buffer.from('"patient"'))
+    await channel.waitForConfirms()
+    const reason = await until('red', async () => {
+      const body = await (await fetch(`${daemon.url}/readyz`)).json()
+      const { parts } = body as { parts: { name: string; reason: string | null }[] }
+      return parts.find(({ name }) => name === 'amqp')?.reason
+    })
+    t.match(reason, /queue livemessages\.mail is held up by its first message: the database is away/)
+    database = true
+    t.match(await client.next({ type: 'message' }), { channel: 'mail:a', data: 'patient' })
+    await ready(daemon)
+  })
+
+  await t.test(
     'killed, and back: what came before, meanwhile and after arrives',
     { skip: !rabbit.own },
     async (t) => {
@@ -103,8 +161,8 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
       t.match(await client.next({ type: 'message' }), { data: 'and on' }, 'the same key only once')
       await ready(daemon)
       const count = (text: string): number => daemon.lines.filter(({ msg }) => msg === text).length
-      t.equal(count('source is down, trying on'), 2, 'at the start and now')
-      t.equal(count('source is back'), 2)
+      t.equal(count('source is down, trying on'), 3, 'at the start, for the sender, and now')
+      t.equal(count('source is back'), 3)
       t.equal(daemon.daemon.counts.sourceGaps, 0, 'queues keep what comes')
     },
   )

@@ -35,10 +35,14 @@ async function suite(): Promise<void> {
 
   /** Takes what the queue holds. */
   const letters = async (t: Test, queue: string, howMany: number) => {
-    const channel = await (await operator(t)).createChannel()
+    const model = await operator(t)
     const taken: { body: string; headers: Record<string, unknown>; messageId: unknown }[] = []
     await until(`${howMany} in ${queue}`, async () => {
+      // One for each attempt: a queue that is not there closes it.
+      const channel = await model.createChannel()
+      channel.on('error', (error) => t.comment(String(error)))
       const message = await channel.get(queue, { noAck: true })
+      await channel.close()
       if (message) {
         const { headers = {}, messageId } = message.properties
         taken.push({ body: message.content.toString(), headers, messageId })
@@ -270,7 +274,7 @@ async function suite(): Promise<void> {
         })
         await model.close()
       }
-      const { source, heard, dead } = make(t, { exchange, maxAttempts: 3 })
+      const { source, heard, dead } = make(t, { exchange, maxDeliveries: 3 })
       await source.start(heard)
       await until('those behind it', () => heard.data.length === 2)
       t.same(heard.data, [2, 3])
@@ -279,6 +283,53 @@ async function suite(): Promise<void> {
       ])
     },
   )
+
+  void t.test('orderly restarts in an outage are nobody’s failed attempt', async (t) => {
+    const exchange = fresh()
+    const before = make(t, { exchange })
+    await before.source.start(before.heard)
+    await before.source.stop()
+    await before.say('chat.a', '1')
+    for (let i = 0; i < 4; i++) {
+      const { source, heard } = make(t, { exchange, maxAttempts: 2 })
+      let calls = 0
+      heard.handle = () => {
+        calls++
+        throw new ClientError('unavailable', 'no database')
+      }
+      await source.start(heard)
+      await until('an attempt', () => calls > 0)
+      await source.stop()
+      t.same(heard.rejects, [])
+    }
+    const { source, heard } = make(t, { exchange, maxAttempts: 2 })
+    await source.start(heard)
+    await until('it', () => heard.data.length === 1)
+  })
+
+  void t.test('a broker that refuses the dead letter holds up its queue, and nothing is lost', async (t) => {
+    const { source, heard, say, exchange, dead } = make(t)
+    const channel = await (await operator(t)).createChannel()
+    await source.start(heard)
+    // Bound beside the dead letters' own queue, it makes the broker refuse what both should take.
+    const full = `${exchange}-full`
+    await channel.assertQueue(full, { arguments: { 'x-max-length': 1, 'x-overflow': 'reject-publish' } })
+    channel.sendToQueue(full, Buffer.from('"in the way"'))
+    await until('full', async () => (await channel.checkQueue(full)).messageCount === 1)
+    await channel.bindQueue(full, dead, '#')
+    await say('chat.a', 'no JSON')
+    await say('chat.a', '2')
+    await until('down', () => source.state === 'down')
+    t.match(source.reason, new RegExp(`${exchange}.chat is held up.*${dead} does not take its dead letter`))
+    t.same(heard.data, [], 'those behind it wait')
+    t.same(heard.rejects, [])
+    await channel.unbindQueue(full, dead, '#')
+    await until('the next one', () => heard.data.length === 1)
+    t.equal(heard.rejects.length, 1)
+    await until('up', () => source.state === 'up')
+    t.match(await letters(t, dead, 1), [{ body: 'no JSON' }])
+    await channel.deleteQueue(full)
+  })
 
   void t.test(
     'a queue declared otherwise stops its subsystem, with the way out; the others go on',

@@ -89,6 +89,60 @@ export function testSource(t: Test, rig: Rig): void {
     t.same(heard.rejects, [])
   })
 
+  void t.test("a sender's own error, or its hanging, is tried again in place, in order", async (t) => {
+    const { source, say, heard } = make(t)
+    const failures = [new ClientError('internal', 'sender failed'), new ClientError('timeout', 'too long')]
+    heard.handle = ({ data }) => {
+      const failure = data === 1 ? failures.shift() : undefined
+      if (failure) throw failure
+    }
+    await source.start(heard)
+    await say('0', '1', '2')
+    await until('all three', () => heard.data.length === 3)
+    t.same(heard.data, [0, 1, 2])
+    t.same(heard.rejects, [])
+  })
+
+  void t.test('one that always fails is given up after its attempts, with the cause told', async (t) => {
+    const { source, say, heard } = make(t)
+    let attempts = 0
+    heard.handle = ({ data }) => {
+      if (data !== 1) return
+      attempts++
+      throw Object.assign(new ClientError('internal', 'chat.sender failed'), { cause: new Error('deadlock') })
+    }
+    await source.start(heard)
+    await say('1', '2')
+    await until('the rejection', () => heard.rejects.length === 1)
+    await until('the good one', () => heard.data.length === 1)
+    t.equal(attempts, 5)
+    t.match(heard.rejects, [{ code: 'failed', message: 'chat.sender failed: deadlock' }])
+  })
+
+  void t.test(
+    'one that holds up those behind it is told, once when it begins and once when it ends',
+    async (t) => {
+      const { source, say, heard, lines } = make(t)
+      let journal = false
+      heard.handle = () => {
+        if (!journal) throw new ClientError('unavailable', 'no journal')
+      }
+      await source.start(heard)
+      await say('1', '2')
+      await until('down', () => source.state === 'down')
+      t.match(source.reason, /chat.*held up.*no journal/)
+      journal = true
+      await until('both', () => heard.data.length === 2)
+      await until('up', () => source.state === 'up')
+      t.equal(source.reason, null)
+      t.same(heard.states, ['up', 'down', 'up'])
+      t.same(
+        lines.map(({ msg }) => msg),
+        ['source is up', 'source is down, trying on', 'source is back'],
+      )
+    },
+  )
+
   void t.test('what is not JSON is rejected with its reason, and the next one arrives', async (t) => {
     const { source, say, heard } = make(t)
     await source.start(heard)
@@ -148,7 +202,12 @@ export function testSource(t: Test, rig: Rig): void {
       await until('down', () => heard.states.includes('down'))
       await until('up again', () => source.state === 'up')
       await say('2')
-      await until('the second', () => heard.data.length === 2)
+      await until('the second', () => heard.data.includes(2))
+      t.same(
+        heard.data.filter((data, i) => data !== heard.data[i - 1]),
+        [1, 2],
+        'where it acknowledges, the cut may have been faster than that of the first',
+      )
       t.same(heard.states, ['up', 'down', 'up'])
       t.equal(heard.gaps, rig.keeps ? 0 : 1)
       t.same(

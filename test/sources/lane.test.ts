@@ -37,3 +37,18 @@ void t.test('what waits can be forgotten', async (t) => {
   await lane.idle(1_000)
   t.same(done, [1])
 })
+
+void t.test('it tells each time that it is idle', async (t) => {
+  let idle = 0
+  const lane = new Lane<number>(
+    (item) => (item === 1 ? undefined : Promise.resolve()),
+    () => void idle++,
+  )
+  lane.push(1)
+  t.equal(idle, 1)
+  lane.push(2)
+  lane.push(2)
+  t.equal(idle, 1)
+  await lane.idle(1_000)
+  t.equal(idle, 2)
+})

@@ -154,33 +154,64 @@ void t.test('a payload of nearly 8,000 bytes arrives whole', async (t) => {
   t.equal(heard.data[0], text)
 })
 
-void t.test(
-  'reading stops while too many wait, that is not taken for a dead server, and none is lost',
-  async (t) => {
-    const { source, heard, lines, say } = make(t, { maxWaiting: 100, checkMs: 50 })
-    let open = (): void => {}
-    const gate = new Promise<void>((resolve) => (open = resolve))
-    heard.handle = () => gate
-    await source.start(heard)
-    const payload = (i: number): string =>
-      JSON.stringify({ channel: 'chat:1', data: { i, pad: 'x'.repeat(4_000) } })
-    for (let from = 0; from < 2_000; from += 500) {
-      await say(...Array.from({ length: 500 }, (_, i) => payload(from + i)))
-    }
-    await until('the log to tell', () => lines.some(({ msg }) => msg.includes('held back')))
-    // Several checks' worth of time: only time can show that nothing happens.
-    await new Promise((resolve) => setTimeout(resolve, 400))
-    t.equal(source.state, 'up')
-    heard.handle = () => undefined
-    open()
-    await until('all of them', () => heard.data.length === 2_000)
-    t.ok(
-      heard.notifications.every(({ json }, i) => json?.startsWith(`{"i":${i},`)),
-      'in their order',
-    )
-    t.same(heard.states, ['up'])
-  },
-)
+for (const [what, room] of [
+  ['notifications', { maxWaiting: 100 }],
+  ['bytes', { maxWaitingBytes: 100 * 4_100 }],
+] as const) {
+  void t.test(
+    `too many ${what} wait: newer ones are dropped and counted, and the gap is told at once`,
+    async (t) => {
+      const { source, heard, lines, say } = make(t, { ...room, checkMs: 50 })
+      let open = (): void => {}
+      const gate = new Promise<void>((resolve) => (open = resolve))
+      heard.handle = () => gate
+      await source.start(heard)
+      const payload = (i: number): string =>
+        JSON.stringify({ channel: 'chat:1', data: { i, pad: 'x'.repeat(4_000) } })
+      for (let from = 0; from < 1_000; from += 500) {
+        await say(...Array.from({ length: 500 }, (_, i) => payload(from + i)))
+      }
+      await until('all to be read, and the server to hold nothing', () => heard.rejects.length >= 895)
+      const [usage] = await server.psql('SELECT pg_notification_queue_usage() AS used')
+      t.equal(usage?.['used'], 0)
+      t.equal(heard.gaps, 1)
+      t.ok(heard.rejects.every(({ code, place }) => code === 'overflow' && place === 'chat:1'))
+      const told = (text: string): number => lines.filter(({ msg }) => msg.includes(text)).length
+      t.equal(told('newer ones are dropped'), 1)
+      heard.handle = () => undefined
+      open()
+      await until('the log to tell', () => told('taken again') === 1)
+      await until('those kept', () => heard.data.length + heard.rejects.length === 1_000)
+      t.ok(
+        heard.notifications.every(({ json }, i) => json?.startsWith(`{"i":${i},`)),
+        'the oldest, in their order',
+      )
+      t.same(heard.states, ['up'], 'the connection stays')
+      await say(payload(1_000))
+      await until('the next one', () => heard.notifications.at(-1)?.json?.startsWith('{"i":1000,'))
+      t.equal(heard.gaps, 1)
+    },
+  )
+}
+
+void t.test('a subsystem whose sender hangs holds up itself, no other, and is told', async (t) => {
+  const own = fresh()
+  const { source, heard, say } = make(t, { notify: new Map([[own, ['mail']]]), stallMs: 50 })
+  let open = (): void => {}
+  const gate = new Promise<void>((resolve) => (open = resolve))
+  heard.handle = ({ subsystem }) => (subsystem === 'mail' ? gate : undefined)
+  await source.start(heard)
+  await notify(own, '1')
+  await say('{"channel":"mail:7","data":2}', '{"channel":"chat:1","data":3}')
+  await until('the other subsystem', () => heard.data.length === 1)
+  t.same(heard.data, [3])
+  await until('down', () => source.state === 'down')
+  t.match(source.reason, /mail.*held up.*50 ms/)
+  open()
+  await until('all', () => heard.data.length === 3)
+  t.same(heard.data, [3, 1, 2])
+  await until('up', () => source.state === 'up')
+})
 
 void t.test('the wrong password is told as the reason, once in the log', async (t) => {
   const url = new URL(server.url)
