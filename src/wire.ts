@@ -100,7 +100,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   const hub: Hub = new Hub({
     publish: (channel, frame) => listener.publish(channel, frame),
     counts,
-    bufferBytes: () => limits.bufferBytes,
+    bufferBytes: limits.bufferBytes,
     hardBufferBytes,
     cursorOf: (channel) => subscriber.cursorOf(channel),
   })
@@ -110,10 +110,10 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   })
   const publisher = new Publisher({ live, journal, bus, dedupe, counts })
   const services: Services = {
-    log: log,
+    log,
     db: home.pool,
     connections: hub,
-    signal: signal,
+    signal,
     async publish(channel, data, options) {
       const { key, exclude } = options ?? {}
       const json = writeJson(data)
@@ -135,7 +135,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     peers: () => live.rules.peers,
     limitBytes: () => live.rules.config.limits.publicationBytes,
     publish: (submission) => publisher.publish(submission),
-    refuse: (response, error) => router.refuse(response as never, error),
+    refuse: (response, error) => router.refuse(response, error),
   })
   const others = await createSources({
     listenUrl: home.listenUrl,
@@ -143,7 +143,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     broker: config.broker,
     subsystems: config.channels.keys(),
     registry,
-    log: log,
+    log,
   })
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
   const health = new Health({

@@ -10,7 +10,7 @@ export interface HubDependencies {
   /** The listener's fan-out: one call, whatever the number of subscribers. */
   publish(channel: string, frame: string): void
   readonly counts: Counts
-  readonly bufferBytes: () => number
+  readonly bufferBytes: number
   readonly hardBufferBytes: number
   /** The cursor a subscription that starts now stands at; null for a transient channel. */
   cursorOf(channel: string): string | null

@@ -4,7 +4,7 @@ export interface SlowGuardOptions {
   clients(): Iterable<Client>
   close(client: Client): void
   /** A client for which more than this waits is too slow. */
-  softBytes(): number
+  readonly softBytes: number
   /** What the listener lets wait at the most. */
   readonly hardBytes: number
   /** @default 500 */
@@ -25,12 +25,15 @@ const BYTES_PER_UNIT = 3
  */
 export class SlowGuard {
   readonly #options: SlowGuardOptions
+  /** After so many units all are looked at: half of the distance between the limits, in the longest UTF-8. */
+  readonly #mostUnits: number
   #units = 0
   #dirty = false
   #timer: NodeJS.Timeout | null = null
 
   constructor(options: SlowGuardOptions) {
     this.#options = options
+    this.#mostUnits = (options.hardBytes - options.softBytes) / (2 * BYTES_PER_UNIT)
   }
 
   start(): void {
@@ -45,8 +48,7 @@ export class SlowGuard {
   /** Called before a frame of so many UTF-16 units is published or sent. */
   count(units: number): void {
     this.#dirty = true
-    const distance = this.#options.hardBytes - this.#options.softBytes()
-    if ((this.#units + units) * BYTES_PER_UNIT * 2 > distance) this.#sweep()
+    if (this.#units + units > this.#mostUnits) this.#sweep()
     // After the look: this frame is in no buffer yet.
     this.#units += units
   }
@@ -58,7 +60,7 @@ export class SlowGuard {
 
   #sweep(): void {
     this.#units = 0
-    const softBytes = this.#options.softBytes()
+    const { softBytes } = this.#options
     for (const client of this.#options.clients()) {
       if (client.open && client.link.bufferedBytes > softBytes) this.#options.close(client)
     }

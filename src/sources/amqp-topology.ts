@@ -3,8 +3,6 @@ import type { AmqpLink, Channel } from './amqp-connection.ts'
 export interface QueueSpec {
   readonly subsystem: string
   readonly queue: string
-  /** One consumer at a time gets its messages, whatever the number of nodes. @default true */
-  readonly ordered?: boolean
 }
 
 /**
@@ -29,7 +27,8 @@ export async function openQueue(
   if (!foreign) {
     await declareQueue(channel, queue, {
       'x-queue-type': 'quorum',
-      'x-single-active-consumer': spec.ordered ?? true,
+      // One consumer at a time gets its messages, whatever the number of nodes: so they keep their order.
+      'x-single-active-consumer': true,
       'x-delivery-limit': DELIVERY_LIMIT,
       'x-dead-letter-exchange': `${exchange}.dead`,
     })

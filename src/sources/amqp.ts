@@ -212,9 +212,5 @@ class QueueSource implements AmqpSource {
 }
 
 function same(one: QueueSpec, other: QueueSpec | undefined): boolean {
-  return (
-    other !== undefined &&
-    one.subsystem === other.subsystem &&
-    (one.ordered ?? true) === (other.ordered ?? true)
-  )
+  return one.subsystem === other?.subsystem
 }

@@ -45,7 +45,11 @@ export class HttpRouter {
   }
 
   /** Answers with an error; what is no ClientError is logged and told as `internal`. */
-  refuse(response: Response, error: unknown, headers: Readonly<Record<string, string>> = {}): void {
+  refuse(
+    response: Pick<Response, 'reply'>,
+    error: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): void {
     if (!isClientError(error)) this.#log.error({ err: error }, 'request failed')
     const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
     this.#counts.error('http', told.code)
@@ -88,7 +92,7 @@ class HeadResponse implements Response {
 export const JSON_HEADERS: Readonly<Record<string, string>> = { 'Content-Type': 'application/json' }
 
 export function replyError(
-  response: Response,
+  response: Pick<Response, 'reply'>,
   error: { readonly code: ErrorCode; readonly message: string; readonly details: unknown },
   headers: Readonly<Record<string, string>> = {},
 ): void {

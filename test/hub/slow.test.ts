@@ -49,7 +49,7 @@ function guarded(): { stalled: Stalled; guard: SlowGuard } {
     close: () => {
       stalled.open = false
     },
-    softBytes: () => SOFT,
+    softBytes: SOFT,
     hardBytes: HARD,
   })
   return { stalled, guard }
@@ -100,7 +100,7 @@ void t.test(
         return []
       },
       close: () => undefined,
-      softBytes: () => SOFT,
+      softBytes: SOFT,
       hardBytes: HARD,
       sweepMs: 5,
     })
