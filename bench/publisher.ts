@@ -1,5 +1,5 @@
 /*
- * Publishes by AMQP or NOTIFY, as an application would: a child process, told by IPC what to send. The data
+ * Publishes by AMQP, by NOTIFY or by SQL, as an application would: a child process, told by IPC what to send. The data
  * carries the time of publication (CLOCK_MONOTONIC, the load generator's clock) and a number.
  */
 import { once } from 'node:events'
@@ -8,7 +8,11 @@ import { connect } from 'amqplib'
 import { Client } from 'pg'
 
 export interface Job {
-  readonly source: 'amqp' | 'notify'
+  /**
+   * `publish`: livemessage.publish, `insert`: a plain insert with a NOTIFY for the control; each commits by itself.
+   * `many`: livemessage.publish_many, 100 at once.
+   */
+  readonly source: 'amqp' | 'notify' | 'publish' | 'insert' | 'many'
   /** The broker's or the database's. */
   readonly url: string
   readonly subsystem: string
@@ -21,7 +25,7 @@ export interface Job {
   readonly size: number
 }
 
-/** NOTIFYs in one transaction where none waits for its time. */
+/** Publications in one transaction. */
 const BATCH = 100
 
 interface Outlet {
@@ -47,25 +51,51 @@ async function openAmqp({ url, subsystem }: Job): Promise<Outlet> {
   }
 }
 
-async function openNotify({ url, subsystem, rate }: Job): Promise<Outlet> {
+/** Gathers publications and sends them in one statement, which takes them as an array of JSON texts. */
+async function openBatches({ url, subsystem }: Job, text: string, most: number): Promise<Outlet> {
   const client = new Client({ connectionString: url })
   await client.connect()
   let batch: string[] = []
   const flush = async (): Promise<void> => {
     const payloads = batch
     batch = []
-    await client.query(`SELECT pg_notify('livemessages', payload) FROM unnest($1::text[]) AS payload`, [
-      payloads,
-    ])
+    if (payloads.length > 0) await client.query(text, [payloads])
   }
   return {
     async send(rest, data) {
       batch.push(`{"channel":"${subsystem}:${rest}","data":${data}}`)
-      if (rate > 0 || batch.length === BATCH) await flush()
+      if (batch.length >= most) await flush()
     },
     flush,
     close: () => client.end(),
   }
+}
+
+const NOTIFY = `SELECT pg_notify('livemessages', payload) FROM unnest($1::text[]) AS payload`
+const MANY = 'SELECT livemessage.publish_many(to_jsonb($1::jsonb[]))'
+const PUBLISH = 'SELECT livemessage.publish($1, $2::jsonb)'
+const INSERT = `
+WITH kept AS (INSERT INTO control.journal (channel, time, tag, data) VALUES ($1, 0, 0, $2))
+SELECT pg_notify('control', $1 || ' ' || $2)`
+
+async function openSql({ source, url, subsystem }: Job): Promise<Outlet> {
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  const text = source === 'publish' ? PUBLISH : INSERT
+  return {
+    async send(rest, data) {
+      await client.query({ name: source, text, values: [`${subsystem}:${rest}`, data] })
+    },
+    flush: () => Promise.resolve(),
+    close: () => client.end(),
+  }
+}
+
+async function openOutlet(job: Job): Promise<Outlet> {
+  if (job.source === 'amqp') return openAmqp(job)
+  // What waits for its time goes alone.
+  if (job.source === 'notify') return openBatches(job, NOTIFY, job.rate > 0 ? 1 : BATCH)
+  return job.source === 'many' ? openBatches(job, MANY, BATCH) : openSql(job)
 }
 
 /** As the load generator writes it: {"t":"<18 digits of ns>","n":"<10 digits>","p":"xxx…"} */
@@ -88,7 +118,7 @@ async function publish(job: Job, outlet: Outlet): Promise<void> {
 }
 
 const job: Job = JSON.parse(process.argv[2] ?? '')
-const outlet = job.source === 'amqp' ? await openAmqp(job) : await openNotify(job)
+const outlet = await openOutlet(job)
 process.send?.('ready')
 await once(process, 'message')
 await publish(job, outlet)

@@ -1,11 +1,17 @@
 // oxlint-disable no-console
 import { parseArgs } from 'node:util'
+import { commitToClient } from './scenarios/commit-to-client.ts'
+import { contention } from './scenarios/contention.ts'
 import { fanout } from './scenarios/fanout.ts'
 import { http } from './scenarios/http.ts'
 import { idle } from './scenarios/idle.ts'
+import { journalHttp } from './scenarios/journal-http.ts'
+import { journalSql } from './scenarios/journal-sql.ts'
 import { journaled } from './scenarios/journaled.ts'
 import { latency } from './scenarios/latency.ts'
+import { reconnect } from './scenarios/reconnect.ts'
 import { start } from './scenarios/start.ts'
+import { storage } from './scenarios/storage.ts'
 import { unicast } from './scenarios/unicast.ts'
 import { buildLoad } from './support/load.ts'
 import type { Measured } from './support/load.ts'
@@ -17,7 +23,21 @@ import type { Bench, Options, Scenario } from './support/scenario.ts'
 import { buildDaemon } from './support/server.ts'
 import { createServices } from './support/services.ts'
 
-const SCENARIOS: readonly Scenario[] = [fanout, journaled, unicast, latency, http, idle, start]
+const SCENARIOS: readonly Scenario[] = [
+  fanout,
+  journaled,
+  unicast,
+  latency,
+  http,
+  idle,
+  start,
+  journalHttp,
+  journalSql,
+  contention,
+  commitToClient,
+  reconnect,
+  storage,
+]
 
 const USAGE = `npm run bench -- [options]
   --only <names>     ${SCENARIOS.map(({ name }) => name).join(', ')} (several: with commas)

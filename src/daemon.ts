@@ -2,18 +2,18 @@ import type { Config } from './config/config.ts'
 import { type Home, openHome } from './database/home.ts'
 import { LivemessageError, messageOf } from './errors.ts'
 import type { Hub } from './hub/hub.ts'
-import type { Intake } from './hub/intake.ts'
 import type { Address } from './listeners/listener.ts'
 import { Counts } from './ops/counts.ts'
 import type { Health, Part } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
+import type { MetricGroup, MetricSet } from './ops/metric-set.ts'
 import { baseContext } from './registry/context.ts'
 import { runHook } from './registry/hooks.ts'
 import type { Registry } from './registry/registry.ts'
 import { keepFrozen, recheck } from './reload.ts'
 import { buildRules, type Live, type Rules } from './rules.ts'
 import type { Source, SourceHandlers } from './sources/source.ts'
-import { retentionOf, wire, type Wired } from './wire.ts'
+import { wire, type Wired } from './wire.ts'
 
 export interface DaemonOptions {
   readonly config: Config
@@ -25,6 +25,8 @@ export interface DaemonOptions {
   readonly firstAttemptsMs?: number
   /** How often the database is asked whether it is there, for `/readyz`. @default 5000 */
   readonly databaseCheckMs?: number
+  /** As a worker: those whose port this node shares, and for which it tells the metrics. @default it is alone */
+  readonly group?: MetricGroup
 }
 
 /** What `start` resolves with. */
@@ -70,6 +72,11 @@ export class Daemon implements Live {
     return this.#parts?.health ?? null
   }
 
+  /** The metrics of this node alone. */
+  async measure(): Promise<MetricSet> {
+    return (await this.#parts?.metrics.measure()) ?? []
+  }
+
   /**
    * Resolves when it listens.
    * @throws {LivemessageError} PORT_TAKEN, ADDRESS_UNAVAILABLE, LISTENER_UNAVAILABLE, DATABASE_…, STOPPED
@@ -110,8 +117,11 @@ export class Daemon implements Live {
         log: this.log,
         counts: this.counts,
         signal: this.#stopSignal.signal,
+        group: this.#options.group,
       })
       this.#parts = parts
+      this.#checkNotStopped()
+      await this.#join(parts)
       this.#checkNotStopped()
       const address = await parts.listen()
       this.#checkNotStopped()
@@ -127,9 +137,23 @@ export class Daemon implements Live {
     }
   }
 
+  /** Comes among the nodes: waits for the first attempts at journal and bus, which go on trying after it. */
+  async #join(parts: Wired): Promise<void> {
+    const { firstAttemptsMs = 1500 } = this.#options
+    let waiting = true
+    const joined = parts.join().catch((error: unknown) => {
+      if (waiting) throw error
+      // Too late for who started it: what waits for it is told `unavailable`.
+      this.log.error({ reason: messageOf(error) }, 'the journal can not be used')
+    })
+    await Promise.race([joined, within([joined], firstAttemptsMs, this.#stopSignal.signal)])
+    waiting = false
+    await parts.checkAlone()
+  }
+
   async #run(parts: Wired, home: Home): Promise<void> {
     const { firstAttemptsMs = 1500, databaseCheckMs = 5000 } = this.#options
-    const first = parts.sources.all.map((source) => source.start(this.#handlersOf(source, parts.intake)))
+    const first = parts.sources.all.map((source) => source.start(this.#handlersOf(source, parts)))
     await within([...first, home.check()], firstAttemptsMs, this.#stopSignal.signal)
     this.#databaseCheck = setInterval(() => void home.check(), databaseCheckMs).unref()
     const { start } = this.#rules.registry.hooks
@@ -152,7 +176,7 @@ export class Daemon implements Live {
     }, PROCESS_METRICS_AFTER_MS).unref()
   }
 
-  #handlersOf(source: Source, intake: Intake): SourceHandlers {
+  #handlersOf(source: Source, { intake, bury }: Wired): SourceHandlers {
     return {
       onNotification: (notification) => intake.take(notification),
       onGap: () => {
@@ -161,11 +185,13 @@ export class Daemon implements Live {
       },
       // The source logs its own changes, and `/readyz` asks it. What it sees of the database is news for the pool.
       onState: () => void this.#home?.check(),
-      onReject: (code, message, place) => {
+      onReject: (rejection) => {
+        const { code, message, place } = rejection
         this.counts.error(source.name, code)
         // The source has logged it, once for all.
         if (code === 'overflow') return
         this.log.warn({ source: source.name, code, place, reason: message }, 'notification refused')
+        bury(source.name, rejection)
       },
     }
   }
@@ -190,11 +216,11 @@ export class Daemon implements Live {
     if (this.#stopping !== null) return
     this.#rules = next
     const { config, registry } = next
-    parts.journal.retain(retentionOf(config))
     // The new policies hold already: both only bring what is open into line with them.
     const [ended] = await Promise.all([
       recheck(parts.hub, parts.subscriber),
       parts.sources.apply(registry, config.channels.keys()),
+      parts.backbone.apply(config),
     ])
     this.counts.reloads++
     this.log.info({ modules: registry.modules.length, endedSubscriptions: ended }, 'reloaded')
@@ -233,8 +259,7 @@ export class Daemon implements Live {
       parts.hub.stop()
       parts.deadlines.stop()
       await parts.listener.close()
-      parts.bus.stop()
-      parts.journal.stop()
+      await parts.leave()
     }
     await this.#home?.stop()
   }

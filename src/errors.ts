@@ -16,6 +16,8 @@ export const ERRORS = {
   USAGE: 2,
   FILE_EXISTS: 2,
   DAEMON_REFUSED: 2,
+  LETTER_NOT_FOUND: 2,
+  SEVERAL_NODES: 2,
   // something that the daemon needs can't be had: exit code 3
   PORT_TAKEN: 3,
   ADDRESS_UNAVAILABLE: 3,
@@ -23,6 +25,7 @@ export const ERRORS = {
   DATABASE_BUSY: 3,
   DATABASE_OTHER_MAJOR: 3,
   DATABASE_NOT_INSTALLED: 3,
+  DATABASE_INCOMPATIBLE: 3,
   DATABASE_FAILED: 3,
   BROKER_UNREACHABLE: 3,
   DAEMON_UNREACHABLE: 3,
@@ -30,6 +33,7 @@ export const ERRORS = {
   // everything else: exit code 1
   STOPPED: 1,
   PUBLISH_REFUSED: 1,
+  LETTERS_LEFT: 1,
   INTERNAL: 1,
 } as const
 

@@ -9,6 +9,7 @@ const FROZEN = [
   'port',
   'socket',
   'journal',
+  'workers',
   'postgres',
   'broker',
   'listener',
@@ -21,6 +22,21 @@ const FROZEN = [
 
 const FROZEN_LIMITS = ['frameBytes', 'bufferBytes', 'windowBytes', 'connectionsPerAddress'] as const
 
+/** What a process keeps of its config for as long as it lives: plain data. */
+export interface Fixed {
+  readonly config: Pick<Config, (typeof FROZEN)[number]>
+  readonly limits: Pick<Config['limits'], (typeof FROZEN_LIMITS)[number]>
+}
+
+export function fixedOf(config: Config): Fixed {
+  return { config: pick(config, FROZEN), limits: pick(config.limits, FROZEN_LIMITS) }
+}
+
+/** This config with what is fixed already. */
+export function withFixed(config: Config, fixed: Fixed): Config {
+  return { ...config, ...fixed.config, limits: { ...config.limits, ...fixed.limits } }
+}
+
 /**
  * The new config with what can't change while the daemon runs as it is; `changed` are the keys where it differs.
  * A wish that is not granted must not be told to clients either.
@@ -31,11 +47,7 @@ export function keepFrozen(
 ): { readonly kept: Config; readonly changed: readonly string[] } {
   const keys = FROZEN.filter((key) => !isDeepStrictEqual(running[key], wanted[key]))
   const limits = FROZEN_LIMITS.filter((key) => running.limits[key] !== wanted.limits[key])
-  const kept: Config = {
-    ...wanted,
-    ...pick(running, FROZEN),
-    limits: { ...wanted.limits, ...pick(running.limits, FROZEN_LIMITS) },
-  }
+  const kept = withFixed(wanted, fixedOf(running))
   return { kept, changed: [...keys, ...limits.map((key) => `limits.${key}`)] }
 }
 

@@ -1,28 +1,34 @@
-import { MemoryBus } from './bus/memory.ts'
-import type { Config } from './config/config.ts'
+import { type Backbone, checkAlone, createBackbone } from './backbone.ts'
+import { createBurial } from './burial.ts'
+import type { Parcel } from './bus/bus.ts'
 import type { Home } from './database/home.ts'
 import { LivemessageError } from './errors.ts'
 import { Deadlines } from './hub/deadlines.ts'
 import { History } from './hub/history.ts'
+import { Cluster } from './hub/cluster.ts'
+import { MovingCursors } from './hub/cursors.ts'
 import { Hub } from './hub/hub.ts'
+import { Mailboxes } from './hub/mailboxes.ts'
 import { Intake } from './hub/intake.ts'
 import { Publisher } from './hub/publisher.ts'
 import { Subscriber } from './hub/subscriber.ts'
 import { Dedupe } from './journal/dedupe.ts'
-import type { Retention } from './journal/journal.ts'
-import { MemoryJournal } from './journal/memory.ts'
 import { createListener } from './listeners/create.ts'
 import type { Address, Listener } from './listeners/listener.ts'
 import type { Counts } from './ops/counts.ts'
 import { Health } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
+import type { MetricGroup } from './ops/metric-set.ts'
 import { Metrics } from './ops/metrics.ts'
 import { isClientError } from './protocol/codes.ts'
 import { writeJson } from './protocol/json.ts'
+import { readingsOf } from './readings.ts'
 import type { Services } from './registry/context.ts'
 import type { Live } from './rules.ts'
 import { createSources, type Sources } from './sources/create.ts'
+import type { Duty } from './sources/duty.ts'
 import { HttpSource } from './sources/http.ts'
+import type { Rejection } from './sources/source.ts'
 import { Commands } from './transports/commands.ts'
 import { demoRoutes } from './transports/demo.ts'
 import { HttpRouter } from './transports/http.ts'
@@ -32,8 +38,7 @@ import { type Peer, WebSocketTransport } from './transports/websocket.ts'
 /** The parts of one node, wired together and not started. */
 export interface Wired {
   readonly listener: Listener<Peer>
-  readonly journal: MemoryJournal
-  readonly bus: MemoryBus
+  readonly backbone: Backbone
   readonly hub: Hub
   readonly deadlines: Deadlines
   readonly subscriber: Subscriber
@@ -44,16 +49,18 @@ export interface Wired {
   readonly intake: Intake
   readonly health: Health
   readonly metrics: Metrics
+  /**
+   * Comes among the nodes. Resolves after the first attempts to reach journal and bus.
+   * @throws {LivemessageError} DATABASE_NOT_INSTALLED, DATABASE_INCOMPATIBLE
+   */
+  join(): Promise<void>
+  /** @throws {LivemessageError} SEVERAL_NODES: others are there, and the journal is in this one's memory */
+  checkAlone(): Promise<void>
   listen(): Promise<Address>
-}
-
-/** How much of each journaled subsystem is kept. */
-export function retentionOf(config: Config): ReadonlyMap<string, Retention> {
-  const retention = new Map<string, Retention>()
-  for (const [subsystem, { history }] of config.channels) {
-    if (history !== null) retention.set(subsystem, history)
-  }
-  return retention
+  /** Keeps what a source has given up. */
+  bury(source: string, rejection: Rejection): void
+  /** Idempotent; the journal goes last. */
+  leave(): Promise<void>
 }
 
 export interface WireOptions {
@@ -63,6 +70,8 @@ export interface WireOptions {
   readonly counts: Counts
   /** Aborted when the daemon stops. */
   readonly signal: AbortSignal
+  /** Those whose port this node shares, if it does. */
+  readonly group: MetricGroup | undefined
 }
 
 /**
@@ -78,7 +87,7 @@ function refusedPublication(channel: string, error: unknown): unknown {
 }
 
 /** Builds every part of a node and gives each what it needs; nothing runs before `listen`. */
-export async function wire({ live, home, log, counts, signal }: WireOptions): Promise<Wired> {
+export async function wire({ live, home, log, counts, signal, group }: WireOptions): Promise<Wired> {
   const { config, registry } = live.rules
   const { limits } = config
   const hardBufferBytes = Math.max(16 * 1024 * 1024, 4 * limits.bufferBytes)
@@ -91,24 +100,43 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
       pingMs: config.pingMs,
       pongMs: config.pongMs,
       compression: config.compression,
+      shared: group !== undefined,
     },
     log,
   )
-  const journal = new MemoryJournal({ windowBytes: limits.windowBytes })
-  journal.retain(retentionOf(config))
-  const bus = new MemoryBus()
+  const backbone = await createBackbone({ live, home, log })
+  const { journal, bus } = backbone
   const hub: Hub = new Hub({
+    live,
     publish: (channel, frame) => listener.publish(channel, frame),
     counts,
     bufferBytes: limits.bufferBytes,
     hardBufferBytes,
     cursorOf: (channel) => subscriber.cursorOf(channel),
+    openMailbox: (client, channel) => subscriber.openMailbox(client, channel),
   })
   const dedupe = new Dedupe({
     windowMs: () => live.rules.config.limits.idempotencyMs,
     maxKeys: () => live.rules.config.limits.idempotencyKeys,
   })
-  const publisher = new Publisher({ live, journal, bus, dedupe, counts })
+  const mailboxes =
+    backbone.pool === null
+      ? null
+      : new Mailboxes({
+          query: (text, values, abort) => backbone.pool!.withSignal(abort).query(text, values),
+          patienceMs: () => live.rules.config.limits.publishMs,
+          log,
+        })
+  const deliverHere = ({ channel, message, exclude }: Parcel): void => hub.deliver(channel, message, exclude)
+  const publisher = new Publisher({
+    live,
+    journal,
+    bus,
+    dedupe,
+    counts,
+    deliverHere,
+    leads: () => journal.kind === 'memory' || backbone.leadership?.token !== null,
+  })
   const services: Services = {
     log,
     db: home.pool,
@@ -124,7 +152,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
       }
     },
   }
-  const subscriber: Subscriber = new Subscriber({ live, hub, journal, services })
+  const subscriber: Subscriber = new Subscriber({ live, hub, journal, mailboxes, services })
   const deadlines = new Deadlines((client, code, reason) => hub.close(client, code, reason))
   const history = new History(live, journal)
   const shared = { live, hub, subscriber, deadlines, services, counts }
@@ -137,8 +165,12 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     publish: (submission) => publisher.publish(submission),
     refuse: (response, error) => router.refuse(response, error),
   })
+  const duty = await dutyOf(backbone, live, log)
   const others = await createSources({
     listenUrl: home.listenUrl,
+    ...(backbone.notifications === null ? {} : { notifications: backbone.notifications }),
+    ...(duty === null ? {} : { duty }),
+    maxBodyBytes: () => live.rules.config.limits.publicationBytes,
     databases: config.postgres !== null && 'url' in config.postgres ? config.postgres.databases : [],
     broker: config.broker,
     subsystems: config.channels.keys(),
@@ -146,12 +178,23 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     log,
   })
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
+  const cluster = new Cluster({ bus, hub, counts, log, journal })
+  const cursors = new MovingCursors({
+    journal,
+    announce: (part, frame) => hub.announce(part, frame),
+    everyMs: config.pingMs,
+  })
+  const burial = await createBurial({ backbone, broker: config.broker, log })
   const health = new Health({
     sources: () => sources.all,
     journal,
+    bus,
     database: () => home.part(),
   })
   const metrics = new Metrics({
+    group,
+    readings: readingsOf(backbone, hub, counts),
+    ...(burial.letters === null ? {} : { deadLetters: burial.letters }),
     counts,
     health,
     connections: () => hub.size,
@@ -160,7 +203,16 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   })
   const router: HttpRouter = new HttpRouter(
     [
-      ...routes({ live, http, health, metrics, refuse: (response, error) => router.refuse(response, error) }),
+      ...routes({
+        live,
+        http,
+        health,
+        metrics,
+        cluster,
+        history,
+        publishAll: (submissions) => publisher.publishAll(submissions),
+        refuse: (response, error) => router.refuse(response, error),
+      }),
       ...(config.dev ? await demoRoutes({ live, home, listener: listener.kind }) : []),
     ],
     counts,
@@ -168,8 +220,7 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
   )
   return {
     listener,
-    journal,
-    bus,
+    backbone,
     hub,
     deadlines,
     subscriber,
@@ -180,11 +231,33 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
     intake,
     health,
     metrics,
+    join: async () => {
+      const joined = backbone.start({
+        onEntry: (entry) => {
+          hub.deliver(entry.channel, entry.message, entry.exclude)
+          if (entry.mark !== undefined) duty?.onEntry(entry)
+        },
+        onEpoch: () => subscriber.onEpoch(),
+        onReady: () => log.debug({ journal: journal.kind, ready: journal.ready }, 'journal'),
+        onParcel: deliverHere,
+        onMemo: (memo, from) => cluster.onMemo(memo, from),
+        onPeer: (node, here) => {
+          cluster.onPeer(node, here)
+          log.info({ node, here, nodes: bus.peers.size + 1 }, here ? 'a node came' : 'a node is gone')
+        },
+        onGap: (reason) => {
+          counts.busGaps++
+          log.warn({ reason }, 'letters of other nodes may have been missed')
+        },
+      })
+      burial.start()
+      await joined
+    },
+    checkAlone: () => checkAlone(live.rules.config, bus),
     listen: async () => {
-      journal.start({ onEntry: (entry) => hub.deliver(entry.channel, entry.message, entry.exclude) })
-      bus.start({ onParcel: (parcel) => hub.deliver(parcel.channel, parcel.message, parcel.exclude) })
       hub.start()
       deadlines.start()
+      cursors.start()
       const where =
         config.socket === null ? { host: config.host, port: config.port } : { socket: config.socket }
       return listener.listen(where, {
@@ -197,5 +270,25 @@ export async function wire({ live, home, log, counts, signal }: WireOptions): Pr
         onClose: (socket, code) => websocket.onClose(socket, code),
       })
     },
+    bury: (source, rejection) => burial.bury(source, rejection),
+    leave: async () => {
+      cursors.stop()
+      duty?.stop()
+      cluster.stop()
+      await burial.stop()
+      await backbone.stop()
+    },
   }
+}
+
+/** Who of the nodes answers for what all of them hear; null where there is one node, or nothing that all hear. */
+async function dutyOf({ leadership, journal }: Backbone, live: Live, log: Log): Promise<Duty | null> {
+  if (leadership === null || journal.kind === 'memory') return null
+  const { Duty } = await import('./sources/duty.ts')
+  return new Duty({
+    leadership,
+    isJournaled: (subsystem) => live.rules.config.channels.get(subsystem)?.history !== null,
+    caughtUp: async () => journal.caughtUp(),
+    log,
+  })
 }

@@ -9,6 +9,7 @@
  * Each is answered by one line of JSON.
  *
  *   open count=1000 path=/ws ramp=128 answer=subscribed frame={"type":"subscribe","id":1,"channel":"a:%d"}
+ *   open … missed=100 …                   each answer must hold what was missed: 100 numbered messages
  *   send answer=subscribed frame=…        a frame on every connection
  *   publish channel=a:1 flight=16 rate=0 seconds=4 warmup=0.5 size=128 lowat=1
  *   post connections=64 channel=a:%d spread=5000 fan=1 rate=0 seconds=4 warmup=0.5 size=128
@@ -96,6 +97,7 @@ void command_run(char *line) {
   if (strncmp(line, "open ", 5) == 0) {
     opening_start((uint32_t)number(line, "count", 1), (uint32_t)number(line, "ramp", 128),
                   word(line, "path", "/ws"), word(line, "frame", ""), word(line, "answer", ""));
+    opening_expect((uint32_t)number(line, "missed", 0));
   } else if (strncmp(line, "send ", 5) == 0) {
     opening_send(word(line, "frame", NULL), word(line, "answer", ""));
   } else if (strncmp(line, "publish ", 8) == 0) {

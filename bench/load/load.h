@@ -85,6 +85,7 @@ size_t http_response(struct conn *c, const char *bytes, size_t length);
 
 /* opening.c: the ramp of subscribers, and frames that all of them send */
 void opening_start(uint32_t count, uint32_t ramp, const char *path, const char *frame, const char *answer);
+void opening_expect(uint32_t missed);
 void opening_send(const char *frame, const char *answer);
 void opening_on_open(struct conn *c);
 void opening_on_text(struct conn *c, const char *text, size_t length);
@@ -110,6 +111,7 @@ struct plan {
 void phase_start(const struct plan *plan);
 bool phase_active(void);
 void phase_on_message(struct conn *c, const char *text, size_t length);
+uint32_t message_number(const char *text, size_t length, const char **rest);
 void phase_on_answer(struct conn *c, bool ok);
 void phase_on_read(size_t length);
 void phase_step(void);

@@ -7,6 +7,8 @@
 static struct {
   bool active;
   uint32_t wanted, started, open, answered, ramp;
+  uint32_t missed, recovered; /* how many messages each answer must hold, and the answers that hold them */
+  uint64_t messages;
   char path[512], frame[4096], answer[64];
   uint64_t startedAt, deadline;
 } opening;
@@ -32,7 +34,8 @@ static void begin(const char *frame, const char *answer) {
   opening.answer[0] = 0;
   if (*answer) snprintf(opening.answer, sizeof opening.answer, "\"type\":\"%s\"", answer);
   opening.active = true;
-  opening.answered = 0;
+  opening.answered = opening.missed = opening.recovered = 0;
+  opening.messages = 0;
   opening.startedAt = now_ns();
   opening.deadline = opening.startedAt + 90ull * 1000000000;
 }
@@ -48,6 +51,21 @@ void opening_start(uint32_t count, uint32_t ramp, const char *path, const char *
   opening.ramp = ramp;
   snprintf(opening.path, sizeof opening.path, "%s", path);
   begin(frame, answer);
+}
+
+/* Each answer must say that all was recovered, and hold so many messages, numbered without a gap. */
+void opening_expect(uint32_t missed) { opening.missed = missed; }
+
+static void count_missed(const char *text, size_t length) {
+  const char *end = text + length, *at = text;
+  uint32_t count = 0, next = 0, number;
+  while ((number = message_number(at, (size_t)(end - at), &at))) {
+    if (next && number != next) break;
+    next = number + 1;
+    count++;
+  }
+  opening.messages += count;
+  if (count == opening.missed && memmem(text, length, "\"recovered\":true", 16)) opening.recovered++;
 }
 
 /* Sends a frame on every open subscriber, no more than `ramp` of them unanswered. */
@@ -77,12 +95,13 @@ void opening_on_text(struct conn *c, const char *text, size_t length) {
   if (!memmem(text, length, opening.answer, strlen(opening.answer))) return;
   c->answered = true;
   opening.answered++;
+  count_missed(text, length);
 }
 
 static void report(const char *event) {
-  printf("{\"event\":\"%s\",\"wanted\":%u,\"open\":%u,\"answered\":%u,\"seconds\":%.6f,\"closed\":%lu,"
+  printf("{\"event\":\"%s\",\"wanted\":%u,\"open\":%u,\"answered\":%u,\"recovered\":%u,\"messages\":%lu,\"seconds\":%.6f,\"closed\":%lu,"
          "\"errors\":%lu,\"error\":\"%s\"}\n",
-         event, opening.wanted, opening.open, opening.answered,
+         event, opening.wanted, opening.open, opening.answered, opening.recovered, opening.messages,
          (double)(load.now - opening.startedAt) / 1e9, load.closed, load.errors, load.firstError);
   fflush(stdout);
   opening.active = false;

@@ -18,10 +18,11 @@ static uint64_t sent, answered, failed, received, bytes, reads, readBytes, disor
 static double serverCpu, loadCpu, machineCpu;
 static struct histogram latency, answers;
 
-/* {"t":"<18 digits of ns>","n":"<10 digits>","p":"xxx…"} */
-#define STAMP "\"t\":\""
+/*
+ * {"t":"<18 digits of ns>","n":"<10 digits>","p":"xxx…"}, or as PostgreSQL's jsonb gives it back: with the keys in
+ * order and a space after each colon.
+ */
 #define STAMP_DIGITS 18
-#define NUMBER_AT (5 + STAMP_DIGITS + 7)
 #define NUMBER_DIGITS 10
 
 static size_t write_data(char *to, uint32_t size, uint64_t now, uint32_t number) {
@@ -37,6 +38,16 @@ static uint64_t digits(const char *p, int count) {
   uint64_t value = 0;
   for (int i = 0; i < count; i++) value = value * 10 + (uint64_t)(p[i] - '0');
   return value;
+}
+
+/* The text of the next member with this one-letter name, `digits` long at least; NULL where there is none. */
+static const char *member(const char *text, size_t length, char name, size_t digits) {
+  char start[] = {'"', name, '"', ':'};
+  const char *found = memmem(text, length, start, sizeof start);
+  if (!found) return NULL;
+  found += sizeof start;
+  if (*found == ' ') found++;
+  return *found == '"' && (size_t)(text + length - found) > digits ? found + 1 : NULL;
 }
 
 /* Half of the receiving side's CPU time is the kernel's work per read and per ACK: fewer, larger reads. */
@@ -96,21 +107,30 @@ void phase_on_message(struct conn *c, const char *text, size_t length) {
   received++;
   bytes += length;
   lastAt = load.now;
-  if (at + NUMBER_AT + NUMBER_DIGITS > length || memcmp(text + at, STAMP, 5) != 0) {
-    const char *stamp = memmem(text, length, STAMP, 5);
-    if (!stamp || (size_t)(text + length - stamp) < NUMBER_AT + NUMBER_DIGITS) {
+  if (at < 6 || at + STAMP_DIGITS > length ||
+      (memcmp(text + at - 5, "\"t\":\"", 5) != 0 && memcmp(text + at - 6, "\"t\": \"", 6) != 0)) {
+    const char *stamp = member(text, length, 't', STAMP_DIGITS);
+    if (!stamp) {
       unstamped++;
       return;
     }
     at = (size_t)(stamp - text);
   }
-  uint64_t sentAt = digits(text + at + 5, STAMP_DIGITS);
+  uint64_t sentAt = digits(text + at, STAMP_DIGITS);
   if (!firstSentAt) firstSentAt = sentAt;
   histogram_add(&latency, load.now > sentAt ? load.now - sentAt : 0);
   if (!plan.ordered) return;
-  uint32_t number = (uint32_t)digits(text + at + NUMBER_AT, NUMBER_DIGITS);
+  uint32_t number = message_number(text + at, length - at, NULL);
   if (c->next && number != c->next) disordered++;
   c->next = number + 1;
+}
+
+/* The number of the next publication in the text, and where the text goes on; 0 where there is none. */
+uint32_t message_number(const char *text, size_t length, const char **rest) {
+  const char *found = member(text, length, 'n', NUMBER_DIGITS);
+  if (!found) return 0;
+  if (rest) *rest = found + NUMBER_DIGITS;
+  return (uint32_t)digits(found, NUMBER_DIGITS);
 }
 
 static void post(struct conn *c) {

@@ -50,16 +50,27 @@ export interface Measured {
   readonly error: string
 }
 
-interface Opened {
+export interface Opened {
   readonly event: 'opened' | 'failed'
   readonly wanted: number
   readonly open: number
   readonly answered: number
+  /** Answers that say so, and hold as many messages as were missed, numbered without a gap. */
+  readonly recovered: number
+  /** In all answers together. */
+  readonly messages: number
+  /** From the first connection's beginning to the last one's answer. */
   readonly seconds: number
   readonly error: string
 }
 
 type Answer = Measured | Opened | { readonly event: 'closed' }
+
+export interface RecoverOptions {
+  readonly since: string
+  /** Publications that each must get. */
+  readonly missed: number
+}
 
 export interface PublishOptions {
   readonly channel: string
@@ -129,6 +140,12 @@ export class Load {
     opened(await this.#ask(`open count=${count} path=/ws${frame}`))
   }
 
+  /** Opens connections all at once, each with a cursor. */
+  async recover(count: number, channel: string, { since, missed }: RecoverOptions): Promise<Opened> {
+    const frame = subscribe(channel, since)
+    return opened(await this.#ask(`open count=${count} ramp=${count} path=/ws missed=${missed} ${frame}`))
+  }
+
   async subscribe(channel: string): Promise<void> {
     opened(await this.#ask(`send ${subscribe(channel)}`))
   }
@@ -179,11 +196,12 @@ export class Load {
   }
 }
 
-function subscribe(channel: string): string {
-  return `answer=subscribed frame={"type":"subscribe","id":1,"channel":"${channel}"}`
+function subscribe(channel: string, since?: string): string {
+  const frame = { type: 'subscribe', id: 1, channel, since }
+  return `answer=subscribed frame=${JSON.stringify(frame)}`
 }
 
-function opened(answer: Answer): void {
-  if (answer.event === 'opened') return
+function opened(answer: Answer): Opened {
+  if (answer.event === 'opened') return answer
   throw new Error(`load: not all connections opened: ${JSON.stringify(answer)}`)
 }

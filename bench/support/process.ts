@@ -9,6 +9,7 @@ const run = promisify(execFile)
 /** The server has a core of its own; everything else (load, database, broker, this runner) shares the other. */
 export const SERVER_CORE = '0'
 export const OTHER_CORE = '1'
+export const ALL_CORES = `${SERVER_CORE},${OTHER_CORE}`
 
 /** Moves a process with all its threads, and so what it starts from now on. */
 export async function pin(pid: number, core: string): Promise<void> {
@@ -37,6 +38,22 @@ export async function settle(pid: number, deadlineMs = 20_000): Promise<void> {
 async function ticks(pid: number): Promise<number> {
   const fields = statFields(await readFile(`/proc/${pid}/stat`, 'utf8'))
   return Number(fields[11]) + Number(fields[12])
+}
+
+/** CPU seconds of the process so far, in steps of 10 ms. */
+export async function cpuOf(pid: number): Promise<number> {
+  return (await ticks(pid)) / 100
+}
+
+/** The same of a process and all its children, those that have ended included. */
+export async function cpuOfFamily(pid: number): Promise<number> {
+  const fields = statFields(await readFile(`/proc/${pid}/stat`, 'utf8'))
+  let sum = [11, 12, 13, 14].reduce((sum, field) => sum + Number(fields[field]), 0)
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  for (const child of children.split(' ').filter(Boolean)) {
+    sum += await ticks(Number(child)).catch(() => 0) // it has ended meanwhile
+  }
+  return sum / 100
 }
 
 /** Resident bytes. */

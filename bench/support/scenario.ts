@@ -20,7 +20,7 @@ export interface Bench extends Options {
   fault(text: string): void
   /** Keeps what tells whether the figures can be trusted. */
   keep(scenario: string, kind: Kind, measured: Measured): void
-  /** URL of a database or broker for the scenarios that need one; started on first use. */
+  /** URL of a new database, for the scenarios that need one; its server is started on first use. */
   database(): Promise<string>
   /** Null where there is none. */
   broker(): Promise<string | null>
@@ -33,12 +33,18 @@ export interface Scenario {
 
 export type Rounds<T> = Record<Kind, T[]>
 
+export interface AlternateOptions extends DaemonOptions {
+  readonly kinds?: readonly Kind[]
+  /** URL of the control's database. @default none */
+  readonly controlDatabase?: string
+}
+
 /** Runs `measure` in turn on both servers, which live for all rounds; every other round begins with the daemon. */
 export async function alternate<T>(
   bench: Bench,
   title: string,
   measure: (server: Server) => Promise<T>,
-  options: DaemonOptions & { kinds?: readonly Kind[] } = {},
+  options: AlternateOptions = {},
 ): Promise<Rounds<T>> {
   const kinds = (options.kinds ?? ['control', 'daemon']).filter(
     (kind) => kind === 'control' || hasDaemon(bench),
@@ -46,7 +52,9 @@ export async function alternate<T>(
   const results: Rounds<T> = { control: [], daemon: [] }
   const servers: Server[] = []
   try {
-    for (const kind of kinds) servers.push(await (kind === 'control' ? startControl() : startDaemon(options)))
+    for (const kind of kinds) {
+      servers.push(await (kind === 'control' ? startControl(options.controlDatabase) : startDaemon(options)))
+    }
     for (let round = 0; round < bench.rounds; round++) {
       for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
         bench.say(`${title}: round ${round + 1} of ${bench.rounds}, ${server.kind}`)

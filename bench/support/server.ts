@@ -24,6 +24,10 @@ export interface DaemonOptions {
   readonly database?: string
   /** URL of a broker. @default none */
   readonly broker?: string
+  /** Memory of recent publications. @default the daemon's */
+  readonly windowBytes?: number
+  /** How long publications of `kept` are kept. @default '1h' */
+  readonly maxAge?: string
   /** As users start it: on all cores, and without what `memory` needs. @default false */
   readonly plain?: boolean
 }
@@ -55,10 +59,12 @@ export async function buildDaemon(): Promise<void> {
   }
 }
 
-export async function startControl(): Promise<Server> {
+/** `database`: where it keeps what is published to it. @default nowhere */
+export async function startControl(database?: string): Promise<Server> {
   const port = await freePort()
   const folder = await newFolder()
-  return start('control', port, ['--import', 'tsx', join(BENCH, 'control.ts'), String(port)], { folder })
+  const words = [String(port), ...(database === undefined ? [] : [database])]
+  return start('control', port, ['--import', 'tsx', join(BENCH, 'control.ts'), ...words], { folder })
 }
 
 /** `folder`: of an earlier start, to start warm. */
@@ -78,14 +84,14 @@ export async function newFolder(): Promise<string> {
 }
 
 /** Nothing but limits that a bench would run into differs from the defaults. */
-function configOf(port: number, { database, broker }: DaemonOptions): object {
+function configOf(port: number, { database, broker, windowBytes, maxAge = '1h' }: DaemonOptions): object {
   return {
     host: '127.0.0.1',
     port,
     ACTIONS: { bench: {}, kept: {} },
     channels: {
       bench: { access: 'public', publish: 'public', delivery: 'transient' },
-      kept: { access: 'public', publish: 'public', history: { count: 1000, maxAge: '1h' } },
+      kept: { access: 'public', publish: 'public', history: { count: 1000, maxAge } },
     },
     postgres: database === undefined ? false : database === 'embedded' ? {} : { url: database },
     ...(broker ? { broker: { url: broker } } : {}),
@@ -95,6 +101,7 @@ function configOf(port: number, { database, broker }: DaemonOptions): object {
       framesPerSecond: 1_000_000_000,
       connectionsPerAddress: 1_000_000,
       bufferBytes: HARD_BUFFER_BYTES,
+      ...(windowBytes === undefined ? {} : { windowBytes }),
     },
     log: { level: 'warn' },
   }

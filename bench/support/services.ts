@@ -1,13 +1,12 @@
 // oxlint-disable no-console
-import { startEmbedded } from '../../src/database/embedded.ts'
-import type { EmbeddedServer } from '../../src/database/embedded.ts'
-import { pino } from 'pino'
 import { rabbitSkip, startRabbit } from '../../test/support/rabbitmq.ts'
 import type { Rabbit } from '../../test/support/rabbitmq.ts'
-import { newFolder, removeFolder } from './server.ts'
+import { startPostgres } from './postgres.ts'
+import type { Postgres } from './postgres.ts'
 
 /** The database and the broker, private ones, started on first use beside the load and away from the servers. */
 export interface Services {
+  /** A new database at each call, of one server. */
   database(): Promise<string>
   /** Null where no broker can be had. */
   broker(): Promise<string | null>
@@ -15,14 +14,12 @@ export interface Services {
 }
 
 export function createServices(): Services {
-  let folder: string | undefined
-  let postgres: EmbeddedServer | undefined
+  let postgres: Postgres | undefined
   let rabbit: Rabbit | undefined
   return {
     async database() {
-      folder ??= await newFolder()
-      postgres ??= await startEmbedded({ directory: `${folder}/postgres` }, pino({ level: 'warn' }))
-      return postgres.url
+      postgres ??= await startPostgres()
+      return postgres.newDatabase()
     },
     async broker() {
       const reason = rabbit ? false : rabbitSkip()
@@ -36,7 +33,6 @@ export function createServices(): Services {
     async stop() {
       await rabbit?.end()
       await postgres?.stop()
-      if (folder !== undefined) await removeFolder(folder)
     },
   }
 }

@@ -15,6 +15,7 @@ export function banner(started: Started, config: Config, registry: Registry): st
   if (!('socket' in address)) lines.push(['clients', `ws://${where}/ws`])
   if (config.dev && !('socket' in address)) lines.push(['demo page', `http://${where}/`])
   lines.push(['engine', listener === 'uws' ? 'uWebSockets.js' : 'ws on node:http'])
+  if (config.workers > 1) lines.push(['workers', String(config.workers)])
   const shown = parts.filter(({ name }) => name !== 'node')
   lines.push(['parts', shown.map(partLine).join('   ')])
   const subsystems = [...config.channels.keys()].map((name) => subsystemLine(name, config, registry))

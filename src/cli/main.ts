@@ -55,6 +55,16 @@ const COMMANDS: readonly Entry[] = [
     summary: "open psql on the daemon's database, the embedded one included",
     load: () => import('./psql.ts'),
   },
+  {
+    name: 'dead',
+    summary: "look at, replay or drop what couldn't be handled",
+    load: () => import('./dead.ts'),
+  },
+  {
+    name: 'journal',
+    summary: 'show the state of the journal, or begin a new epoch',
+    load: () => import('./journal.ts'),
+  },
 ]
 
 const FOOT = `

@@ -4,6 +4,7 @@ import { LivemessageError, messageOf } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
 import { parseJson } from '../protocol/json.ts'
 import { isChannel, restOf, subsystemOf } from '../protocol/names.ts'
+import { databaseError } from './database-error.ts'
 import { daemonPlace, formatPlace } from './daemon-place.ts'
 import { type ConfigFlags, loadIfThere, print, usage, withConfig } from './options.ts'
 import { post } from './post.ts'
@@ -117,7 +118,7 @@ async function bySql({ channel, json, config, flags }: Publication): Promise<voi
     await home.pool.query('select livemessage.publish($1, $2::jsonb)', [channel, json])
     print('committed')
   } catch (error) {
-    throw error instanceof LivemessageError ? error : databaseError(error)
+    throw databaseError(error)
   } finally {
     await home.stop()
   }
@@ -159,19 +160,6 @@ function whyOf(body: string): string {
     { error?: { code?: unknown; message?: unknown } } | null | undefined
   const error = answer?.error
   return typeof error?.message === 'string' ? `${String(error.code)}: ${error.message}` : body.slice(0, 200)
-}
-
-function databaseError(error: unknown): LivemessageError {
-  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown }
-  // What the pool throws when there is no connection; its cause says why.
-  if (code === 'unavailable') {
-    return new LivemessageError('DATABASE_UNREACHABLE', `postgres: ${messageOf(cause ?? error)}`, {
-      cause: error,
-    })
-  }
-  const missing = code === '3F000' || code === '42883'
-  const hint = missing ? "; 'livemessage migrate' installs the schema" : ''
-  return new LivemessageError('DATABASE_FAILED', `postgres: ${messageOf(error)}${hint}`, { cause: error })
 }
 
 function quoteSql(text: string): string {

@@ -1,13 +1,16 @@
 import path from 'node:path'
 import type { Command } from 'commander'
 import type { Flags } from '../config/settings.ts'
-import { Daemon } from '../daemon.ts'
+import type { Started } from '../daemon.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import { createLogger } from '../ops/logger.ts'
+import { WORKER } from '../workers/messages.ts'
+import type { GroupStarted } from '../workers/primary.ts'
 import { banner } from './banner.ts'
-import { loadVersion } from './load-version.ts'
+import { loadVersion, type Version } from './load-version.ts'
 import { type ConfigFlags, print, withConfig } from './options.ts'
+import { obeyErrors, obeySignals, type Process, stray } from './signals.ts'
 import { terminalLog } from './terminal-log.ts'
 
 type StartFlags = ConfigFlags &
@@ -22,6 +25,7 @@ export function define(command: Command): void {
     .option('-d, --databases <names>', 'further databases of the server to listen to, separated by commas')
     .option('--max-cursor <n>', 'connections to each database, at the most')
     .option('--listener <engine>', 'auto, uws or node')
+    .option('-w, --workers <n>', "processes that share the port (default: the config's, else 1)")
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
     .option('--watch', 'reload when the config or a module changes')
     .option('--dev', 'serve the demo page at /; only on a loopback interface')
@@ -32,11 +36,13 @@ export function define(command: Command): void {
 Flags win over the environment (LIVEMESSAGES_PORT, LIVEMESSAGES_POSTGRES_URL, …), that over the config.
 
 Signals: SIGHUP loads config and modules again, without dropping a connection. SIGTERM stops gracefully and
-tells clients to come back soon, SIGINT that it is over; a second one ends at once.
+tells clients to come back soon, SIGINT that it is over; a second one ends at once. With workers they are for
+the first process, which passes them on.
 
 Examples:
   livemessage start --dev --watch
   livemessage start 0:8000 -c /etc/livemessages/livemessages.config.ts
+  livemessage start 0:8000 --workers 4
 `,
     )
 }
@@ -61,23 +67,33 @@ async function start(
     tried = files
     return loadVersion(flags, (file) => files.add(file))
   }
+  if (process.env[WORKER] !== undefined) {
+    // Nobody's setting, and not for the processes that modules start.
+    delete process.env[WORKER]
+    const { runWorker } = await import('./worker.ts')
+    return runWorker(load)
+  }
   const version = await load()
   const terminal = process.stdout.isTTY
   const log = createLogger({
     level: version.config.log.level,
     ...(terminal ? { destination: terminalLog((text) => process.stdout.write(text)) } : {}),
   })
-  const daemon = new Daemon({ ...version, log, load })
-  const stopping = obeySignals(daemon, log)
   for (const warning of version.warnings) log.warn({ warning }, 'config')
   for (const { subsystem, key, path: file } of version.registry.modules) {
     log.debug({ subsystem, name: key, path: file }, 'module loaded')
   }
+  const running =
+    version.config.workers > 1 ? await group(version, load, log) : await node(version, load, log)
+  const stopping = obeySignals(running, log)
   try {
-    const started = await daemon.start()
-    const { address, listener, parts } = started
+    const { address, listener, parts, workers } = await running.start()
+    const started = { address, listener, parts }
     if (terminal) print(banner(started, version.config, version.registry))
-    else log.info({ address, listener, parts, pid: process.pid }, 'listening')
+    else {
+      const processes = workers === undefined ? {} : { workers }
+      log.info({ ...started, pid: process.pid, ...processes }, 'listening')
+    }
   } catch (error) {
     // A signal came first: `stop` ends the process.
     if (stopping.aborted) return
@@ -88,55 +104,50 @@ async function start(
   const ini = path.resolve(flags.ini ?? path.join(version.config.root, 'livemessages.ini'))
   watchFiles({
     signal: stopping,
-    files: () => new Set([...daemon.rules.registry.files, ...tried, ini]),
-    onChange: () => reload(daemon, log),
+    files: () => new Set([...running.files(), ...tried, ini]),
+    onChange: () => running.reload(),
   })
 }
 
-/** The first signal stops gracefully, a second one at once. The signal returned is aborted by the first. */
-function obeySignals(daemon: Daemon, log: Log): AbortSignal {
-  const stopping = new AbortController()
-  const end = (signal: NodeJS.Signals): void => {
-    if (stopping.signal.aborted) process.exit(signal === 'SIGTERM' ? 143 : 130)
-    stopping.abort()
-    log.info({ signal }, 'stopping')
-    daemon.stop(signal === 'SIGTERM' ? 'restart' : 'shutdown').then(
-      () => {
-        log.info('stopped')
-        // Modules may have left timers behind: nothing of ours is open any more.
-        process.exit(0)
-      },
-      (error: unknown) => {
-        log.fatal({ err: error }, 'stop failed')
-        process.exit(1)
-      },
-    )
+type Load = () => Promise<Version>
+
+/** What this process is: one node, or the primary of several. */
+interface Running extends Process {
+  start(): Promise<Started & Partial<Pick<GroupStarted, 'workers'>>>
+  /** The modules of the version that runs. */
+  files(): ReadonlySet<string>
+}
+
+async function node(version: Version, load: Load, log: Log): Promise<Running> {
+  const { Daemon } = await import('../daemon.ts')
+  const daemon = new Daemon({ ...version, log, load })
+  obeyErrors((kind, error) => stray(daemon, kind, error))
+  return {
+    start: () => daemon.start(),
+    stop: (reason) => daemon.stop(reason),
+    reload: () => told(daemon.reload(), log),
+    kill: () => undefined,
+    files: () => daemon.rules.registry.files,
   }
-  process.on('SIGINT', end)
-  process.on('SIGTERM', end)
-  process.on('SIGHUP', () => void reload(daemon, log))
-  // The terminal is gone, and nobody is left who could end us there.
-  process.stdout.on('error', () => {
-    if (!stopping.signal.aborted) end('SIGTERM')
-  })
-  // A module's stray promise or timer must not take everyone's connections down.
-  process.on('unhandledRejection', (reason) => stray(daemon, log, 'rejection', reason))
-  process.on('uncaughtException', (error) => stray(daemon, log, 'exception', error))
-  return stopping.signal
 }
 
-function stray(daemon: Daemon, log: Log, kind: string, error: unknown): void {
-  daemon.counts.error('process', kind)
-  log.error(
-    { kind, err: error instanceof Error ? error : new Error(messageOf(error)) },
-    'nobody handled this error: look for a floating promise or a timer in a module',
-  )
+async function group(version: Version, load: Load, log: Log): Promise<Running> {
+  const { Primary } = await import('../workers/primary.ts')
+  const primary = new Primary({ ...version, log, load })
+  obeyErrors((kind, error) => stray({ log }, kind, error))
+  return {
+    start: () => primary.start(),
+    stop: (reason) => primary.stop(reason),
+    reload: () => told(primary.reload(), log),
+    kill: () => primary.kill(),
+    files: () => primary.registry.files,
+  }
 }
 
-/** False when it was refused, which the daemon has logged with its problems. */
-async function reload(daemon: Daemon, log: Log): Promise<boolean> {
+/** False when it was refused, which has been logged with its problems. */
+async function told(reload: Promise<void>, log: Log): Promise<boolean> {
   try {
-    await daemon.reload()
+    await reload
     return true
   } catch (error) {
     log.debug({ reason: messageOf(error) }, 'reload ended')

@@ -1,6 +1,6 @@
 import { NAME } from '../protocol/names.ts'
 import type { ChannelPolicy } from './config.ts'
-import { DEFAULT_RETENTION } from './defaults.ts'
+import { DEFAULT_MAILBOX_RETENTION, DEFAULT_RETENTION } from './defaults.ts'
 import { didYouMean, nearest } from './near.ts'
 import { keyOf } from './problems.ts'
 import type { Report } from './report.ts'
@@ -20,12 +20,20 @@ export function resolveChannels(
   for (const name of new Set([...Object.keys(ACTIONS), ...Object.keys(channels)])) {
     const said = Object.hasOwn(channels, name) ? channels[name] : undefined
     const hook = Object.hasOwn(ACTIONS, name) && Object.hasOwn(ACTIONS[name] ?? {}, 'subscribe')
-    const { count = DEFAULT_RETENTION.count, maxAge = DEFAULT_RETENTION.maxAgeMs } = said?.history ?? {}
+    const mailbox = said?.delivery === 'mailbox'
+    const usual = mailbox ? DEFAULT_MAILBOX_RETENTION : DEFAULT_RETENTION
+    const { count = usual.count, maxAge = usual.maxAgeMs } = said?.history ?? {}
     const journaled = said?.history !== undefined || (said?.delivery ?? 'transient') !== 'transient'
     if (said?.history !== undefined && said.delivery === 'transient') {
       report.problem(
         keyOf(['channels', name, 'delivery']),
         "'transient' keeps nothing, but history says how much to keep: leave one of them out",
+      )
+    }
+    if (said?.conflate !== undefined && journaled) {
+      report.problem(
+        keyOf(['channels', name, 'conflate']),
+        'keeps the latest value in place of a history: leave one of them out',
       )
     }
     if (said !== undefined && !Object.hasOwn(ACTIONS, name)) {
@@ -40,6 +48,8 @@ export function resolveChannels(
       access: said?.access ?? (hook ? 'hook' : 'none'),
       publish: said?.publish ?? 'none',
       history: journaled ? { count, maxAgeMs: maxAge } : null,
+      mailbox,
+      conflate: said?.conflate ?? null,
     })
   }
   return policies

@@ -13,6 +13,10 @@ export interface ChannelPolicy {
   readonly publish: Exclude<Access, 'hook'>
   /** Journaled when given, transient when null. */
   readonly history: Retention | null
+  /** Journaled, and kept for each user until confirmed. */
+  readonly mailbox: boolean
+  /** Transient: the field of the data whose latest value is all that a client which fell behind gets; null: none. */
+  readonly conflate: string | null
 }
 
 export interface PostgresConfig {
@@ -25,6 +29,8 @@ export interface PostgresConfig {
   readonly cleanupTimeoutMs: number
   /** Further databases of the same server, by name; each has its own pool and its own LISTEN. */
   readonly databases: readonly string[]
+  /** Whether the journal's NOTIFYs carry the publications, or their positions only; null: as the database has it. */
+  readonly notify: 'data' | 'positions' | null
 }
 
 export interface EmbeddedConfig {
@@ -33,6 +39,7 @@ export interface EmbeddedConfig {
   readonly minConnections: number
   readonly maxConnections: number
   readonly cleanupTimeoutMs: number
+  readonly notify: 'data' | 'positions' | null
 }
 
 export interface BrokerConfig {
@@ -94,6 +101,10 @@ export interface Limits {
   /** How long an idempotency key is remembered, and how many are. */
   readonly idempotencyMs: number
   readonly idempotencyKeys: number
+  /** How long a publication may wait for a journal that can't be reached, before its publisher is told. */
+  readonly publishMs: number
+  /** Different values of `conflate` that are kept of one channel. */
+  readonly conflateKeys: number
 }
 
 export interface ApiConfig {
@@ -118,7 +129,9 @@ export interface Config {
   readonly hooks: Readonly<Partial<Record<HookName, ModuleReference>>>
   /** The policy of every subsystem, those that the config says nothing of included. */
   readonly channels: ReadonlyMap<string, ChannelPolicy>
-  readonly journal: 'memory'
+  readonly journal: 'memory' | 'postgres' | 'rabbitmq'
+  /** Processes on this port. */
+  readonly workers: number
   readonly postgres: PostgresConfig | EmbeddedConfig | null
   readonly broker: BrokerConfig | null
   readonly auth: AuthConfig

@@ -11,12 +11,16 @@ export const DEFAULTS = {
   pingMs: 25_000,
   pongMs: 16_000,
   stopMs: 10_000,
+  workers: 1,
   log: { level: 'info' },
   postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000 },
   broker: { exchange: 'livemessages', prefetch: 100, maxAttempts: 5 },
 } as const
 
 export const DEFAULT_RETENTION: Retention = { count: 1000, maxAgeMs: 7 * 86_400_000 }
+
+/** Of a mailbox: what nobody confirms must end at some time. */
+export const DEFAULT_MAILBOX_RETENTION: Retention = { count: 1000, maxAgeMs: 30 * 86_400_000 }
 
 /** The longest name that the protocol allows: subsystem, colon, rest. */
 export const MAX_CHANNEL_LENGTH = 265
@@ -40,4 +44,6 @@ export const DEFAULT_LIMITS: Limits = {
   windowBytes: 64 * MIB,
   idempotencyMs: 5 * 60_000,
   idempotencyKeys: 100_000,
+  publishMs: 5_000,
+  conflateKeys: 10_000,
 }

@@ -34,9 +34,9 @@ export interface ConfigInput {
   /** The policy of each subsystem's channels, by subsystem; closed when not said. */
   channels?: Record<string, ChannelInput>
   /**
-   * Where publications with a history are kept. `memory`: in this process, until it ends; the others come with a
-   * later version.
-   * @default 'memory'
+   * Where publications with a history are kept. `postgres`: in the home database; `rabbitmq`: in a stream of the
+   * broker, as far as the window in memory reaches; `memory`: in this process, until it ends.
+   * @default 'postgres' with a database, otherwise 'memory'
    */
   journal?: 'memory' | 'postgres' | 'rabbitmq'
   /**
@@ -58,7 +58,7 @@ export interface ConfigInput {
   api?: ApiInput
   limits?: LimitsInput
   /**
-   * Processes on this port.
+   * Processes on this port. More than one need a database or a broker between them.
    * @default 1
    */
   workers?: number
@@ -142,7 +142,8 @@ export interface ChannelInput {
    */
   publish?: AccessInput
   /**
-   * `transient`: at most once. `journaled`: with a history, so that clients get what they missed.
+   * `transient`: at most once. `journaled`: with a history, so that clients get what they missed. `mailbox`:
+   * journaled, and kept for each user until confirmed, across devices; needs `journal: 'postgres'`.
    * @default 'journaled' with `history`, otherwise 'transient'
    */
   delivery?: 'transient' | 'journaled' | 'mailbox'
@@ -150,12 +151,17 @@ export interface ChannelInput {
   history?: {
     /** @default 1000 */
     count?: number
-    /** @default '7d' */
+    /** @default '7d'; of a mailbox '30d' */
     maxAge?: Duration
   }
   /** @default false */
   presence?: boolean
-  /** The field of the data whose latest value stands for the others. */
+  /**
+   * For quotes, progress and the like, transient only: of all publications with the same value of this field of
+   * their data, the newest stands for the others. New subscribers get the newest of each; so do clients that fell
+   * behind, in place of a close with 4450. Data without the field, or with one that is neither text nor number, is
+   * not conflated.
+   */
   conflate?: string
 }
 
@@ -191,6 +197,13 @@ export interface PostgresInput {
    * @default []
    */
   databases?: string[]
+  /**
+   * What the journal's NOTIFYs carry: the publications themselves, or only where they are, for the nodes to read.
+   * Any role of the database may LISTEN and NOTIFY: with `'positions'` nothing can be overheard or forged there, for
+   * one query more a publication. It is kept in the database, for all nodes and for SQL.
+   * @default as the database has it, which begins with 'data'
+   */
+  notify?: 'data' | 'positions'
 }
 
 export interface BrokerInput {
@@ -348,4 +361,15 @@ export interface LimitsInput {
    * @default 100000
    */
   idempotencyKeys?: number
+  /**
+   * How long a publication may wait for a journal that can't be reached, before its publisher is told
+   * `unavailable`. A queue's messages wait for as long as it takes.
+   * @default '5s'
+   */
+  publishMs?: Duration
+  /**
+   * Different values of `conflate` that are kept of one channel; the oldest go first.
+   * @default 10000
+   */
+  conflateKeys?: number
 }

@@ -6,21 +6,6 @@ type Later = (parsed: Parsed) => readonly (readonly [path: readonly string[], me
 
 /** What the schema knows and this version does not have: one entry each, to be taken out when it comes. */
 const LATER: readonly Later[] = [
-  ({ journal }) => [
-    (journal === 'postgres' || journal === 'rabbitmq') && [
-      ['journal'],
-      `'${journal}' comes with a later version; 'memory' is what this one has`,
-    ],
-  ],
-  ({ workers }) => [
-    workers !== undefined && workers > 1 && [['workers'], 'more than 1 comes with a later version'],
-  ],
-  perChannel(
-    'delivery',
-    ({ delivery }) => delivery === 'mailbox',
-    "'mailbox' comes with a later version; 'journaled' is what this one has",
-  ),
-  perChannel('conflate', ({ conflate }) => conflate !== undefined, 'comes with a later version'),
   perChannel('presence', ({ presence }) => presence === true, 'true comes with a later version'),
 ]
 

@@ -8,6 +8,7 @@ import type { Config, Limits, ModuleReference } from './config.ts'
 import { DEFAULTS, DEFAULT_LIMITS } from './defaults.ts'
 import { laterProblems } from './later.ts'
 import { merge, without } from './merge.ts'
+import { resolveNodes } from './nodes.ts'
 import { problemsOf } from './problems.ts'
 import { createReport } from './report.ts'
 import type { Report } from './report.ts'
@@ -118,6 +119,9 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
   }
   const auth = resolveAuth(parsed.auth, report)
   const origins = parsed.origins ?? []
+  const channels = resolveChannels(parsed.ACTIONS, parsed.channels, report)
+  const postgres = resolvePostgres(parsed.postgres, { root, production }, report)
+  const broker = resolveBroker(parsed.broker, report)
   if (origins.includes('*') && auth.cookie !== null) {
     report.warning(
       "origins has '*' and auth.cookie is set: any page that a user visits can connect as that user, for the " +
@@ -132,10 +136,10 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     socket: parsed.socket === undefined ? null : path.resolve(root, parsed.socket),
     ACTIONS: actions(parsed.ACTIONS),
     hooks: defined(parsed.hooks ?? {}),
-    channels: resolveChannels(parsed.ACTIONS, parsed.channels, report),
-    journal: 'memory',
-    postgres: resolvePostgres(parsed.postgres, { root, production }, report),
-    broker: resolveBroker(parsed.broker, report),
+    channels,
+    ...resolveNodes(parsed, { postgres, broker, channels }, report),
+    postgres,
+    broker,
     auth,
     origins,
     api: { keys, loopback: parsed.api?.loopback ?? !production },

@@ -48,6 +48,7 @@ const postgres = z.strictObject({
   maxConnections: count(1, 10_000).optional(),
   cleanupTimeout: duration().optional(),
   databases: list('names of databases', isText).optional(),
+  notify: choice('data', 'positions').optional(),
 } satisfies Shape<PostgresInput>)
 
 const broker = z.strictObject({
@@ -100,6 +101,8 @@ const limits = z.strictObject({
   windowBytes: size().optional(),
   idempotencyMs: duration().optional(),
   idempotencyKeys: count().optional(),
+  publishMs: duration().optional(),
+  conflateKeys: count().optional(),
 } satisfies Shape<LimitsInput>)
 
 const hooks = z.strictObject({
@@ -128,7 +131,7 @@ export const configSchema = z.strictObject({
   origins: z.array(leaf("an origin such as 'https://app.example', or '*'", normalizeOrigin)).optional(),
   api: api.optional(),
   limits: limits.optional(),
-  workers: count().optional(),
+  workers: count(1, 256).optional(),
   trustedProxies: z.array(leaf("an address or network such as '10.0.0.0/8'", isProxyText)).optional(),
   listener: choice('auto', 'uws', 'node').optional(),
   compression: flag().optional(),

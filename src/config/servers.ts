@@ -16,6 +16,7 @@ export function resolvePostgres(
     minConnections: rest.minConnections ?? DEFAULTS.postgres.minConnections,
     maxConnections: rest.maxConnections ?? DEFAULTS.postgres.maxConnections,
     cleanupTimeoutMs: rest.cleanupTimeout ?? DEFAULTS.postgres.cleanupTimeoutMs,
+    notify: rest.notify ?? null,
   }
   if (common.minConnections > common.maxConnections) {
     report.problem(

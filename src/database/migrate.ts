@@ -4,6 +4,8 @@ import { LivemessageError, messageOf } from '../errors.ts'
 import { isConnectionFailure, placeOf } from './failures.ts'
 import type { Migration, Migrations } from './migration.ts'
 import { publish } from './migrations/0001-publish.ts'
+import { journal } from './migrations/0002-journal.ts'
+import { dead } from './migrations/0003-dead.ts'
 
 export interface MigrateOptions {
   /** In this order; the daemon's own come first where they are not named. @default [CORE] */
@@ -26,7 +28,7 @@ export interface MigrateOutcome {
 }
 
 /** The daemon's own schema, `livemessage`. */
-export const CORE: Migrations = { component: 'core', migrations: [publish] }
+export const CORE: Migrations = { component: 'core', migrations: [publish, journal, dead] }
 
 /**
  * Brings the schemas of a database up to date: all of it or nothing. Two at once wait for each other.

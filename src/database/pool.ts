@@ -32,6 +32,10 @@ export interface DatabaseOptions {
   /** Connections above the minimum close when idle for this time. */
   readonly cleanupTimeoutMs: number
   readonly log: Log
+  /** Whoever uses it tells of outages itself: here they are for `debug` only. @default false */
+  readonly quiet?: boolean
+  /** As pg_stat_activity shows it. @default 'livemessages' */
+  readonly applicationName?: string
   /** Waiting for a connection, whether it has to be opened or another user is to return it. @default 5000 */
   readonly connectMs?: number
   /** Deadline of `stop` for statements and transactions under way. @default 5000 */
@@ -57,7 +61,7 @@ class PostgresPool implements DatabasePool {
     this.#place = placeOf(options.url)
     this.#pool = new Pool({
       connectionString: options.url,
-      application_name: 'livemessages',
+      application_name: options.applicationName ?? 'livemessages',
       min: options.minConnections,
       max: options.maxConnections,
       idleTimeoutMillis: options.cleanupTimeoutMs,
@@ -182,7 +186,7 @@ class PostgresPool implements DatabasePool {
     this.#answeredAt = performance.now()
     if (!this.#down) return
     this.#down = false
-    this.#options.log.info({ database: this.#place }, 'database answers again')
+    this.#tell('info', { database: this.#place }, 'database answers again')
   }
 
   /** Once per outage: the queries that fail meanwhile are reported by those who asked. */
@@ -190,6 +194,11 @@ class PostgresPool implements DatabasePool {
     this.#answeredAt = -Infinity
     if (this.#down || this.#stopping !== undefined) return
     this.#down = true
-    this.#options.log.warn({ database: this.#place, reason: messageOf(error) }, 'database connection lost')
+    this.#tell('warn', { database: this.#place, reason: messageOf(error) }, 'database connection lost')
+  }
+
+  #tell(level: 'info' | 'warn', fields: object, sentence: string): void {
+    const { log, quiet = false } = this.#options
+    log[quiet ? 'debug' : level](fields, sentence)
   }
 }

@@ -8,6 +8,20 @@ import type { Link } from './link.ts'
 /** Why a client is on a channel: it asked and the policy let it, or a module put it there. */
 export type SubscriptionKind = 'policy' | 'server'
 
+/** Brings a client what it missed on some channels. */
+export interface Missed {
+  /** The position up to which the client was given everything. */
+  readonly given: number
+}
+
+/** In how many parts those whose subscriptions are complete are told so: all at once would hold up the others. */
+export const COMPLETE_PARTS = 16
+
+/** The topic of a part of those whose subscriptions are complete. No channel has such a name. */
+export function completeTopic(part: number): string {
+  return ` complete ${part}`
+}
+
 /** Where a client lives: the hub, as far as a client knows it. */
 export interface ClientHome {
   subscribeByServer(client: Client, channel: string): Promise<void>
@@ -15,6 +29,10 @@ export interface ClientHome {
   close(client: Client, code: number, reason: string): void
   /** A frame of so many units is about to go to one client. */
   sending(units: number): void
+  /** Some of what waited for the client has left. */
+  drained(client: Client): void
+  /** Whether the channel has a history, at present. */
+  isJournaled(channel: string): boolean
 }
 
 /** One connection, whatever carries its bytes. Kept small: what few clients need is made when needed. */
@@ -30,7 +48,9 @@ export class Client implements Connection {
   #subscriptions: Map<string, SubscriptionKind> | null = null
   #bag: Map<string, unknown> | null = null
   #drained: (() => void)[] | null = null
-  #recovering: Set<string> | null = null
+  #recovering: Map<string, Missed> | null = null
+  /** On a topic of those that are complete. */
+  #complete = false
   #open = true
 
   constructor(
@@ -106,22 +126,36 @@ export class Client implements Connection {
     return this.#open && this.link.send(frame)
   }
 
-  /** Channels whose missed messages are on their way: not live yet. */
+  /** Channels whose missed messages are asked for or on their way. */
   get recovering(): readonly string[] {
-    return this.#recovering === null ? [] : [...this.#recovering]
+    return this.#recovering === null ? [] : [...this.#recovering.keys()]
   }
 
   isRecovering(channel: string): boolean {
     return this.#recovering?.has(channel) === true
   }
 
-  recover(channels: readonly string[] | null): void {
-    this.#recovering = channels === null ? null : new Set(channels)
+  /** Who brings it what it missed there. */
+  recoveryOf(channel: string): Missed | undefined {
+    return this.#recovering?.get(channel)
   }
 
-  /** False when the channel was not recovering. */
-  endRecovery(channel: string): boolean {
-    return this.#recovering?.delete(channel) === true
+  /** From now on these are `by`'s: whoever had one of them before has it no more. */
+  beginRecovery(channels: readonly string[], by: Missed): void {
+    if (!this.#open) return
+    this.#recovering ??= new Map()
+    for (const channel of channels) this.#recovering.set(channel, by)
+    this.#track()
+  }
+
+  /** False when the channel was not recovering, or not as `by`'s. */
+  endRecovery(channel: string, by?: Missed): boolean {
+    const owner = this.#recovering?.get(channel)
+    if (owner === undefined || (by !== undefined && owner !== by)) return false
+    this.#recovering!.delete(channel)
+    if (this.#recovering!.size === 0) this.#recovering = null
+    this.#track()
+    return true
   }
 
   /** Resolves when the link has sent some of what it buffers, or has ended. */
@@ -133,9 +167,8 @@ export class Client implements Connection {
   }
 
   onDrain(): void {
-    const waiting = this.#drained
-    this.#drained = null
-    if (waiting !== null) for (const resolve of waiting) resolve()
+    this.#wake()
+    if (this.#open) this.#home.drained(this)
   }
 
   /** Only the hub calls what follows: it keeps its own indexes beside. */
@@ -147,18 +180,43 @@ export class Client implements Connection {
   enter(channel: string, kind: SubscriptionKind): void {
     ;(this.#subscriptions ??= new Map()).set(channel, kind)
     this.link.join(channel)
+    if (!this.#complete) this.#track()
   }
 
   /** False when it was not there, or has gone: who goes is taken off all its channels at once. */
   exit(channel: string): boolean {
     if (!this.#open || this.#subscriptions?.delete(channel) !== true) return false
     this.link.leave(channel)
+    if (this.#complete) this.#track()
     return true
   }
 
   end(): void {
     this.#open = false
-    this.onDrain()
+    this.#wake()
+  }
+
+  #wake(): void {
+    const waiting = this.#drained
+    this.#drained = null
+    if (waiting !== null) for (const resolve of waiting) resolve()
+  }
+
+  /** Complete is who has a journaled subscription and misses nothing on any. */
+  #track(): void {
+    if (!this.#open) return
+    const complete = this.#recovering === null && this.#hasJournaled()
+    if (complete === this.#complete) return
+    this.#complete = complete
+    // Sessions are random: so are the parts.
+    const topic = completeTopic(this.session.charCodeAt(0) % COMPLETE_PARTS)
+    if (complete) this.link.join(topic)
+    else this.link.leave(topic)
+  }
+
+  #hasJournaled(): boolean {
+    for (const channel of this.subscriptions.keys()) if (this.#home.isJournaled(channel)) return true
+    return false
   }
 }
 

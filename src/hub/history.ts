@@ -26,23 +26,29 @@ export class History {
    * `{"messages":[…],"complete":…}` as JSON text, oldest first, within the recovery limits. `complete` is a
    * proof that the channel had exactly these since the cursor; with `last`, that they are the newest. A
    * transient channel has none, and proves nothing.
+   * @throws {ClientError} invalid_input; unavailable while the journal can't be reached
    */
   read(channel: string, { since, last, limit }: HistoryRange): MaybePromise<string> {
     const { channels, limits } = this.#live.rules.config
     if (channels.get(subsystemOf(channel))?.history == null) return NOTHING
+    const journal = this.#journal
+    if (journal.epoch === '') throw notReached()
     const { recoveryMessages } = limits
     const most = Math.min(limit ?? recoveryMessages, recoveryMessages)
     if (since === undefined) {
-      return this.#answer(this.#journal.last([channel], Math.min(last ?? most, most)), 'newest')
+      return this.#answer(journal.last([channel], Math.min(last ?? most, most)), 'newest')
     }
     const cursor = parseCursor(since)
     if (cursor === null) throw new ClientError('invalid_input', 'since: expected a cursor')
-    if (cursor.epoch !== this.#journal.epoch) return NOTHING
-    return this.#answer(this.#journal.since([channel], cursor.position, most), 'oldest')
+    if (cursor.epoch !== journal.epoch) return NOTHING
+    return this.#answer(journal.since([channel], cursor.position, most), 'oldest')
   }
 
   #answer(page: MaybePromise<Page>, keep: 'newest' | 'oldest'): MaybePromise<string> {
-    if (page instanceof Promise) return page.then((known) => this.#write(known, keep))
+    const { epoch } = this.#journal
+    if (page instanceof Promise) {
+      return page.then((known) => (epoch === this.#journal.epoch ? this.#write(known, keep) : NOTHING))
+    }
     return this.#write(page, keep)
   }
 
@@ -57,6 +63,11 @@ export class History {
     const cut = messages.length < page.entries.length || page.more || page.lost.length > 0
     return `{"messages":[${messages.join(',')}],"complete":${!cut}}`
   }
+}
+
+/** Before the journal was reached for the first time. */
+export function notReached(): ClientError {
+  return new ClientError('unavailable', 'the journal has not been reached yet')
 }
 
 const NOTHING = '{"messages":[],"complete":false}'

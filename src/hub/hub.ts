@@ -2,18 +2,30 @@ import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError } from '../protocol/codes.ts'
 import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import { isChannel } from '../protocol/names.ts'
+import type { FrameId } from '../protocol/encode.ts'
 import type { Connections, User } from '../registry/define.ts'
-import type { Client, ClientHome, SubscriptionKind } from './client.ts'
+import type { Live } from '../rules.ts'
+import { type Client, type ClientHome, completeTopic, type SubscriptionKind } from './client.ts'
+import { Conflated } from './conflated.ts'
+import { Laggards } from './laggards.ts'
+import { fitting } from './pacing.ts'
+import { conflateOf, isJournaled, policyOf } from './policies.ts'
 import { SlowGuard } from './slow.ts'
 
 export interface HubDependencies {
+  readonly live: Live
   /** The listener's fan-out: one call, whatever the number of subscribers. */
   publish(channel: string, frame: string): void
   readonly counts: Counts
   readonly bufferBytes: number
   readonly hardBufferBytes: number
-  /** The cursor a subscription that starts now stands at; null for a transient channel. */
+  /**
+   * The cursor a subscription that starts now stands at; null for a transient channel.
+   * @throws {ClientError} `unavailable` before the journal was reached
+   */
   cursorOf(channel: string): string | null
+  /** Puts a client on a mailbox channel, from its user's own cursor on. */
+  openMailbox(client: Client, channel: string): Promise<void>
 }
 
 /** Who is connected to this node, and who is subscribed to what. */
@@ -24,19 +36,41 @@ export class Hub implements Connections, ClientHome {
   /** How many of this node's clients are on a channel; the sockets themselves are the listener's to know. */
   readonly #occupancy = new Map<string, number>()
   readonly #guard: SlowGuard
+  readonly #conflated: Conflated
+  readonly #laggards: Laggards
+  #laggardsCheck: NodeJS.Timeout | null = null
 
   constructor(deps: HubDependencies) {
     this.#deps = deps
     this.#guard = new SlowGuard({
       clients: () => this.#clients.values(),
       close: (client) => this.#closeSlow(client),
+      setAside: (client) => this.#laggards.setAside(client),
       softBytes: deps.bufferBytes,
       hardBytes: deps.hardBufferBytes,
+    })
+    this.#conflated = new Conflated({ maxKeys: () => deps.live.rules.config.limits.conflateKeys })
+    this.#laggards = new Laggards({
+      live: deps.live,
+      conflated: this.#conflated,
+      counts: deps.counts,
+      close: (client) => this.#closeSlow(client),
+      released: (client) => this.#guard.release(client),
     })
   }
 
   get size(): number {
     return this.#clients.size
+  }
+
+  /** Clients that are behind on conflated channels. */
+  get laggards(): number {
+    return this.#laggards.size
+  }
+
+  /** Memory of the latest messages of conflated channels, estimated. */
+  get conflatedBytes(): number {
+    return this.#conflated.bytes
   }
 
   get channels(): ReadonlyMap<string, number> {
@@ -62,10 +96,13 @@ export class Hub implements Connections, ClientHome {
 
   start(): void {
     this.#guard.start()
+    this.#laggardsCheck ??= setInterval(() => this.#laggards.resumeAll(), LAGGARDS_CHECK_MS).unref()
   }
 
   stop(): void {
     this.#guard.stop()
+    if (this.#laggardsCheck !== null) clearInterval(this.#laggardsCheck)
+    this.#laggardsCheck = null
   }
 
   add(client: Client): void {
@@ -77,6 +114,8 @@ export class Hub implements Connections, ClientHome {
     if (!this.#clients.delete(client.session)) return
     for (const channel of client.subscriptions.keys()) this.#vacate(channel)
     client.end()
+    this.#laggards.remove(client)
+    this.#guard.release(client)
     const user = client.user
     if (user === null) return
     const tabs = this.#users.get(user)
@@ -99,11 +138,34 @@ export class Hub implements Connections, ClientHome {
       this.#occupancy.set(channel, (this.#occupancy.get(channel) ?? 0) + 1)
     }
     client.enter(channel, kind)
+    if (this.#laggards.has(client, channel)) client.link.leave(channel)
   }
 
-  /** False when the client was not on the channel. */
+  /** As `join`, on a conflated channel: answers with the newest of each key; what does not fit comes first of all. */
+  joinConflated(client: Client, channel: string, kind: SubscriptionKind, id: FrameId | undefined): void {
+    const { limits } = this.#deps.live.rules.config
+    const all = this.#conflated.all(channel).filter(({ exclude }) => exclude !== client.session)
+    const fit = fitting(all, limits)
+    const messages = all.slice(0, fit).map(({ message }) => message)
+    // Where it was behind there it begins anew.
+    this.#laggards.forget(client, channel)
+    client.send(subscribedFrame({ id, channel, cursor: null, recovered: false, messages }))
+    this.join(client, channel, kind)
+    if (!client.open) return
+    if (fit < all.length || this.#laggards.isBehind(client))
+      this.#laggards.feed(client, channel, all.slice(fit))
+  }
+
+  /** Off the live stream, and no missed messages any more. False when the client was on neither. */
   leave(client: Client, channel: string): boolean {
+    const recovering = client.endRecovery(channel)
+    return this.suspend(client, channel) || recovering
+  }
+
+  /** Off the live stream. False when the client was not on it. */
+  suspend(client: Client, channel: string): boolean {
     if (!client.exit(channel)) return false
+    this.#laggards.forget(client, channel)
     this.#vacate(channel)
     return true
   }
@@ -113,20 +175,43 @@ export class Hub implements Connections, ClientHome {
     this.#guard.count(units)
   }
 
+  drained(client: Client): void {
+    if (this.#laggards.size > 0) this.#laggards.resume(client)
+  }
+
+  isJournaled(channel: string): boolean {
+    return isJournaled(this.#deps.live, channel)
+  }
+
   /** Hands a publication to this node's subscribers. */
   deliver(channel: string, message: string, exclude?: string): void {
+    const field = conflateOf(this.#deps.live, channel)
     const audience = this.#occupancy.get(channel)
-    if (audience === undefined) return
+    if (audience === undefined) {
+      // The next one to come gets the newest of each key.
+      if (field !== null) this.#conflated.put(channel, field, message, exclude)
+      return
+    }
     const frame = messageFrame(message)
+    // Before it is kept: who is set aside now is not given it by the topic.
     this.#guard.count(frame.length)
+    if (field !== null) this.#conflated.put(channel, field, message, exclude)
+    const here = audience - this.#laggards.on(channel)
     const excluded = exclude === undefined ? undefined : this.#clients.get(exclude)
-    if (excluded?.subscriptions.has(channel) === true) {
+    // Who is behind is off the topic already.
+    if (excluded?.subscriptions.has(channel) === true && !this.#laggards.has(excluded, channel)) {
       excluded.link.publishToOthers(channel, frame)
-      this.#deps.counts.deliveries += audience - 1
+      this.#deps.counts.deliveries += here - 1
     } else {
       this.#deps.publish(channel, frame)
-      this.#deps.counts.deliveries += audience
+      this.#deps.counts.deliveries += here
     }
+  }
+
+  /** Hands a frame to a part of those who have a journaled subscription and miss nothing on any. */
+  announce(part: number, frame: string): void {
+    this.#guard.count(frame.length)
+    this.#deps.publish(completeTopic(part), frame)
   }
 
   close(client: Client, code: number, reason: string): void {
@@ -138,22 +223,22 @@ export class Hub implements Connections, ClientHome {
   }
 
   /** A module puts a client on a channel: it is told as if it had asked. */
-  subscribeByServer(client: Client, channel: string): Promise<void> {
-    if (!isChannel(channel)) {
-      return Promise.reject(new ClientError('unknown_channel', `'${channel}' is no channel's name`))
-    }
+  async subscribeByServer(client: Client, channel: string): Promise<void> {
+    if (!isChannel(channel)) throw new ClientError('unknown_channel', `'${channel}' is no channel's name`)
     // On its way to the live stream already.
-    if (client.isRecovering(channel)) return Promise.resolve()
+    if (client.isRecovering(channel)) return
     if (!client.subscriptions.has(channel)) {
+      const { live } = this.#deps
+      if (policyOf(live, channel)?.mailbox === true) return this.#deps.openMailbox(client, channel)
+      if (conflateOf(live, channel) !== null) return this.joinConflated(client, channel, 'server', undefined)
       const cursor = this.#deps.cursorOf(channel)
       client.send(subscribedFrame({ id: undefined, channel, cursor, recovered: false, messages: [] }))
     }
     this.join(client, channel, 'server')
-    return Promise.resolve()
   }
 
   unsubscribeByServer(client: Client, channel: string): void {
-    if (!client.endRecovery(channel) && !this.leave(client, channel)) return
+    if (!this.leave(client, channel)) return
     client.send(unsubscribedFrame(channel, 'forbidden', 'ended by the application'))
   }
 
@@ -168,3 +253,6 @@ export class Hub implements Connections, ClientHome {
     this.close(client, CLOSE.tooSlow, 'too slow')
   }
 }
+
+/** How often clients that are behind are looked after beside their drains. */
+const LAGGARDS_CHECK_MS = 500

@@ -4,8 +4,8 @@ import type { Services } from '../registry/context.ts'
 import type { LoadedSender } from '../registry/registry.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
-import type { MaybePromise, Notification } from '../sources/source.ts'
-import type { Publisher } from './publisher.ts'
+import type { MaybePromise, Notification, Taken } from '../sources/source.ts'
+import type { Publisher, Submission } from './publisher.ts'
 
 export interface IntakeDependencies {
   readonly live: Live
@@ -22,17 +22,17 @@ export class Intake {
   }
 
   /**
-   * Resolves when the publications are handed over.
+   * Returns nothing when the publications are where they belong; a `Taken` while the journal is at it.
    * @throws {ClientError} `unavailable` in an outage, `internal` and `timeout` where the sender failed or hung: the
    *   next attempt may do. Any other: it can never be handled.
    */
-  take(notification: Notification): MaybePromise<void> {
+  take(notification: Notification): MaybePromise<Taken | void> {
     if (notification.channel === undefined) return this.#send(notification)
     const json = notification.json ?? writeJson(notification.data)
-    return ignored(this.#publish(notification, notification.channel, json))
+    return takenOf(this.#deps.publisher.publish(submissionOf(notification, notification.channel, json)))
   }
 
-  #send(notification: Notification): MaybePromise<void> {
+  #send(notification: Notification): MaybePromise<Taken | void> {
     const { rules } = this.#deps.live
     const sender = rules.registry.senders.get(notification.subsystem ?? '')
     if (sender === undefined) {
@@ -45,30 +45,40 @@ export class Intake {
     return this.#runSender(sender, frozen, rules.config.limits.callMs)
   }
 
-  async #runSender(sender: LoadedSender, notification: Notification, deadlineMs: number): Promise<void> {
+  async #runSender(
+    sender: LoadedSender,
+    notification: Notification,
+    deadlineMs: number,
+  ): Promise<Taken | void> {
     const { services } = this.#deps
     const call = { place: `${sender.subsystem}.sender`, connection: null, deadlineMs }
     const routed = await runHook(call, services, (run) => sender.route(notification, run))
-    if (routed === null || routed === undefined) return
+    if (routed === null || routed === undefined) return undefined
     if (typeof routed !== 'string' && !Array.isArray(routed)) {
       throw new ClientError('internal', `${call.place}: route answered neither a channel nor a list of them`)
     }
+    const channels = typeof routed === 'string' ? [routed] : routed
+    if (channels.length === 0) return undefined
     const format = sender.format ?? null
     const data =
       format === null ? notification.data : await runHook(call, services, (run) => format(notification, run))
     const json = data === notification.data ? (notification.json ?? writeJson(data)) : writeJson(data)
-    for (const channel of typeof routed === 'string' ? [routed] : routed) {
-      await this.#publish(notification, channel, json)
-    }
-  }
-
-  #publish(notification: Notification, channel: string, json: string): MaybePromise<string | null> {
-    return this.#deps.publisher.publish({ channel, json, source: notification.source, key: notification.key })
+    const submissions = channels.map((channel, index) => {
+      const submission = submissionOf(notification, channel, json)
+      // One mark stands for the notification, however many publications come of it.
+      return index === 0 ? submission : { ...submission, mark: undefined }
+    })
+    return takenOf(this.#deps.publisher.publishAll(submissions))
   }
 }
 
-function ignored(result: MaybePromise<unknown>): MaybePromise<void> {
-  return result instanceof Promise ? result.then(() => undefined) : undefined
+function submissionOf(notification: Notification, channel: string, json: string): Submission {
+  const { source, key, mark, lease, patience, everywhere } = notification
+  return { channel, json, source, key, mark, lease, patience, everywhere }
+}
+
+function takenOf(result: MaybePromise<unknown>): Taken | undefined {
+  return result instanceof Promise ? { kept: result.then(() => undefined) } : undefined
 }
 
 /** Not by recursion: what a source heard may be nested as deeply as it likes. */

@@ -21,6 +21,22 @@ export function paced(client: Client, limits: Buffers): MaybePromise<void> {
     : undefined
 }
 
+/** How many of these messages go into a `subscribed` frame. */
+export function fitting(
+  messages: readonly { readonly message: string }[],
+  limits: Buffers & Pick<Limits, 'recoveryMessages'>,
+): number {
+  const bytes = answerBytesOf(limits)
+  let size = 0
+  let count = 0
+  for (const { message } of messages) {
+    size += message.length
+    if (size > bytes || count === limits.recoveryMessages) break
+    count++
+  }
+  return count
+}
+
 async function drainedBelow(client: Client, bytes: number): Promise<void> {
   while (client.open && client.link.bufferedBytes > bytes) await client.drained()
 }

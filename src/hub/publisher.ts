@@ -1,7 +1,7 @@
-import type { Bus } from '../bus/bus.ts'
+import type { Bus, Parcel } from '../bus/bus.ts'
 import { formatCursor } from '../journal/cursor.ts'
 import type { Dedupe } from '../journal/dedupe.ts'
-import type { Journal } from '../journal/journal.ts'
+import type { Draft, Journal, Placed } from '../journal/journal.ts'
 import type { Counts } from '../ops/counts.ts'
 import { ClientError } from '../protocol/codes.ts'
 import { encodeMessage } from '../protocol/encode.ts'
@@ -20,14 +20,25 @@ export interface Submission {
   readonly key?: string | undefined
   /** A session that is not to get it. */
   readonly exclude?: string | undefined
+  /** See `Draft`. */
+  readonly mark?: string | undefined
+  readonly lease?: number | undefined
+  readonly patience?: 'wait' | undefined
+  /** Every node has heard it: a transient one is for this node's clients only. */
+  readonly everywhere?: boolean | undefined
 }
 
 export interface PublisherDependencies {
   readonly live: Live
   readonly journal: Journal
   readonly bus: Bus
+  /** For transient channels; the journal knows the keys of the others. */
   readonly dedupe: Dedupe
   readonly counts: Counts
+  /** Hands a transient publication to this node's subscribers. */
+  deliverHere(parcel: Parcel): void
+  /** Whether this node is the one that journals what all nodes have heard. */
+  leads(): boolean
 }
 
 /** Takes publications from everywhere: into the journal, where the channel has a history, or onto the bus. */
@@ -41,9 +52,51 @@ export class Publisher {
   /**
    * Publishes. Answers with the cursor, or null on a transient channel; at once where nothing must be waited for.
    * @throws {ClientError} unknown_channel, too_large, conflict; unavailable while the journal can't be reached
+   * @throws {LeaseLost} with a lease that is over
    */
   publish(submission: Submission): MaybePromise<string | null> {
-    const { channel, json, source } = submission
+    if (!this.#isJournaled(submission)) return this.#send(submission)
+    if (this.#isForAnother(submission)) return null
+    const { journal } = this.#deps
+    const placed = journal.append(draftOf(submission))
+    this.#deps.counts.published(submission.source)
+    return placed instanceof Promise ? placed.then((known) => this.#cursorOf(known)) : this.#cursorOf(placed)
+  }
+
+  /**
+   * Publishes all or, where one of them is refused, none; those with a history get adjacent places. The answers are
+   * those of `publish`, in order.
+   * @throws as `publish`
+   */
+  publishAll(submissions: readonly Submission[]): MaybePromise<readonly (string | null)[]> {
+    if (submissions.length === 1) {
+      const id = this.publish(submissions[0]!)
+      return id instanceof Promise ? id.then((known) => [known]) : [id]
+    }
+    const journaled = submissions
+      .filter((submission) => this.#isJournaled(submission))
+      .filter((submission) => !this.#isForAnother(submission))
+    // All are in order. What may be refused still comes first.
+    const placed = journaled.length === 0 ? [] : this.#deps.journal.appendAll(journaled.map(draftOf))
+    for (const { source } of journaled) this.#deps.counts.published(source)
+    const others = new Map<Submission, string | null>()
+    for (const submission of submissions) {
+      if (!this.#isJournaled(submission)) others.set(submission, this.#send(submission))
+    }
+    const answer = (known: readonly Placed[]): (string | null)[] => {
+      const cursors = new Map(journaled.map((one, index) => [one, this.#cursorOf(known[index]!)]))
+      return submissions.map((one) => cursors.get(one) ?? others.get(one) ?? null)
+    }
+    return placed instanceof Promise ? placed.then(answer) : answer(placed)
+  }
+
+  /** A transient subsystem's sender has run on every node, and named a journaled channel. */
+  #isForAnother({ everywhere, lease }: Submission): boolean {
+    return everywhere === true && lease === undefined && !this.#deps.leads()
+  }
+
+  /** @throws {ClientError} where it can't be published at all */
+  #isJournaled({ channel, json }: Submission): boolean {
     if (!isChannel(channel)) {
       throw new ClientError('unknown_channel', `'${channel.slice(0, 80)}' is no channel: <subsystem>:<rest>`)
     }
@@ -61,33 +114,63 @@ export class Publisher {
     if (json.length > limits.publicationBytes || isOver(json, limits.publicationBytes)) {
       throw new ClientError('too_large', `the data is over ${limits.publicationBytes} bytes`)
     }
-    if (submission.key === undefined) return this.#accept(submission, policy.history !== null, source)
-    // A module's keys are not those of who publishes over HTTP.
-    const key = `${source} ${submission.key}`
-    const known = this.#deps.dedupe.find(key, channel, json)
-    if (known !== undefined) {
-      this.#deps.counts.duplicates++
-      return known.id
-    }
-    const id = this.#accept(submission, policy.history !== null, source)
-    this.#deps.dedupe.remember(key, channel, json, id)
-    return id
+    return policy.history !== null
   }
 
-  #accept(submission: Submission, journaled: boolean, source: string): MaybePromise<string | null> {
-    const { channel, json, exclude } = submission
-    this.#deps.counts.published(source)
-    if (!journaled) {
-      const message = encodeMessage(channel, null, json, Date.now())
-      this.#deps.bus.send(exclude === undefined ? { channel, message } : { channel, message, exclude })
-      return null
+  /** To a transient channel. Null, for it has no cursor. */
+  #send(submission: Submission): null {
+    const { dedupe, counts, bus, deliverHere } = this.#deps
+    const { channel, json, source, key, exclude } = submission
+    if (key !== undefined) {
+      if (dedupe.find(scopedKey(submission, key), channel, json) !== undefined) {
+        counts.duplicates++
+        return null
+      }
+      dedupe.remember(scopedKey(submission, key), channel, json, null)
     }
-    const { journal } = this.#deps
-    const entry = journal.append(exclude === undefined ? { channel, json } : { channel, json, exclude })
-    return entry instanceof Promise
-      ? entry.then(({ position }) => formatCursor(journal.epoch, position))
-      : formatCursor(journal.epoch, entry.position)
+    counts.published(source)
+    const message = encodeMessage(channel, null, json, Date.now())
+    const parcel: Parcel =
+      exclude === undefined
+        ? { kind: 'publication', channel, message }
+        : { kind: 'publication', channel, message, exclude }
+    if (submission.everywhere === true) deliverHere(parcel)
+    else bus.send(parcel)
+    return null
   }
+
+  #cursorOf({ position, duplicate }: Placed): string {
+    if (duplicate) this.#deps.counts.duplicates++
+    return formatCursor(this.#deps.journal.epoch, position)
+  }
+}
+
+function draftOf(submission: Submission): Draft {
+  const { channel, json, exclude, key, mark, lease, patience } = submission
+  // Nearly every publication has nothing else.
+  if (
+    exclude === undefined &&
+    key === undefined &&
+    mark === undefined &&
+    lease === undefined &&
+    patience === undefined
+  ) {
+    return { channel, json }
+  }
+  return {
+    channel,
+    json,
+    ...(exclude === undefined ? {} : { exclude }),
+    ...(key === undefined ? {} : { key: scopedKey(submission, key) }),
+    ...(mark === undefined ? {} : { mark }),
+    ...(lease === undefined ? {} : { lease }),
+    ...(patience === undefined ? {} : { patience }),
+  }
+}
+
+/** A module's keys are not those of who publishes over HTTP. */
+function scopedKey({ source }: Submission, key: string): string {
+  return `${source} ${key}`
 }
 
 /** Bytes are counted only where the text is so long that its non-ASCII characters could matter. */

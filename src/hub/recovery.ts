@@ -1,18 +1,30 @@
-import { formatCursor } from '../journal/cursor.ts'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { type Cursor, formatCursor } from '../journal/cursor.ts'
 import type { Entry, Journal, Page } from '../journal/journal.ts'
-import { CLOSE, isClientError } from '../protocol/codes.ts'
+import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { FrameId } from '../protocol/encode.ts'
 import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
-import type { Client } from './client.ts'
+import type { Client, Missed, SubscriptionKind } from './client.ts'
 import type { Hub } from './hub.ts'
-import { answerBytesOf, highWaterOf, paced } from './pacing.ts'
+import { fitting, highWaterOf, paced } from './pacing.ts'
+import { policyOf } from './policies.ts'
 
-/** What a subscriber wants of the past: nothing, what came after a cursor, or the newest. */
-export interface Range {
-  readonly since?: string | undefined
-  readonly last?: number | undefined
+/** What a subscriber wants of the past: what came after a cursor, the newest, or what it has not confirmed. */
+export type Wanted =
+  | { readonly what: 'since'; readonly cursor: Cursor }
+  | { readonly what: 'last'; readonly count: number }
+  /** Of one mailbox. `read` answers with the user's own place; null where there is none yet. */
+  | { readonly what: 'own'; read(): Promise<number | null> }
+
+export interface Subscription {
+  readonly client: Client
+  /** The frame that asked. */
+  readonly id: FrameId | undefined
+  readonly channels: readonly string[]
+  readonly kind: SubscriptionKind
+  readonly wanted: Wanted
 }
 
 export interface RecoveryDependencies {
@@ -24,150 +36,275 @@ export interface RecoveryDependencies {
 }
 
 /**
- * Brings one client from a place in the journal to the live stream. What it missed goes out page by page,
- * paced by its link; it joins in the same turn of the event loop in which a page reaches the journal's head,
- * so that nothing falls between the two and nothing comes twice. Until then its channels are `recovering`.
+ * Brings one client from a place in the journal to the live stream. What it missed goes out page by page, paced by
+ * its link; it joins in the same turn of the event loop in which a page reaches the journal's head, so that nothing
+ * falls between the two and nothing comes twice. A page that had to be waited for ends at the head of when it was
+ * asked for; what came since is in memory, and is had at once: steady traffic can't keep a client from the stream.
+ *
+ * After every wait the world is looked at again: the client may have gone, been taken off a channel, or be another
+ * recovery's; the policies may be others; positions may have started anew.
  */
-export class Recovery {
+export class Recovery implements Missed {
+  given = 0
   readonly #deps: RecoveryDependencies
+  readonly #subscription: Subscription
   readonly #client: Client
-  readonly #id: FrameId | undefined
-  readonly #channels: readonly string[]
+  /** What is sent and proved is of this epoch, and of these rules. */
+  #epoch: string
+  #rules: Live['rules']
+  /** The channels are this recovery's as long as the client says so. */
+  #registered = false
+  #answered = false
+  /** Whether `recovered: true` would be a lie, whatever the pages say. */
+  #unproved = false
+  /** The user's own place, once it is known. */
+  #own: number | null | undefined
 
-  constructor(
-    deps: RecoveryDependencies,
-    client: Client,
-    id: FrameId | undefined,
-    channels: readonly string[],
-  ) {
+  constructor(deps: RecoveryDependencies, subscription: Subscription) {
     this.#deps = deps
-    this.#client = client
-    this.#id = id
-    this.#channels = channels
+    this.#subscription = subscription
+    this.#client = subscription.client
+    this.#epoch = deps.journal.epoch
+    this.#rules = deps.live.rules
   }
 
   /**
-   * Answers with `subscribed`, sends what was missed, and joins; resolves when the client's next frame may be
-   * looked at. `page` is null where nothing was asked.
+   * Answers with `subscribed`, sends what was missed, and joins; resolves when the client's next frame may be looked
+   * at.
+   * @throws {ClientError} before the answer; afterwards the client is told by `unsubscribed`
    */
-  begin(page: Page | null, range: Range): MaybePromise<void> {
-    const { journal, live, hub } = this.#deps
-    if (page === null) {
-      for (const channel of this.#channels) this.#answer(channel, journal.head, false, [])
-      return this.#join(this.#channels)
-    }
-    // A second subscribe starts anew: off the live stream until what was asked for has been given.
-    for (const channel of this.#channels) hub.leave(this.#client, channel)
-    const entries = page.entries.filter((entry) => entry.exclude !== this.#client.session)
-    const fit = this.#channels.length === 1 ? this.#fitting(entries) : 0
-    const first = entries.slice(0, fit)
-    const rest = entries.slice(fit)
-    const upTo = rest.length === 0 ? page.upTo : rest[0]!.position - 1
-    for (const channel of this.#channels) {
-      // A lost channel begins where this page ends: live from now on, it would run ahead of the others, and
-      // the newest message's id would be no cursor for all of them.
-      if (page.lost.includes(channel)) this.#answer(channel, page.upTo, false, [])
-      else this.#answer(channel, upTo, range.since !== undefined, first)
-    }
-    if (rest.length > 0 || page.more || page.upTo !== journal.head) {
-      return this.#flow({ ...page, entries: rest })
-    }
-    this.#join(this.#channels)
-    return paced(this.#client, live.rules.config.limits)
+  run(): MaybePromise<void> {
+    const page = this.#first()
+    return page instanceof Promise ? this.#wait(page) : this.#begin(page)
   }
 
-  async #flow(first: Page): Promise<void> {
+  async #wait(asked: Promise<Page>): Promise<void> {
+    const { live, journal } = this.#deps
+    this.#register(this.#subscription.channels)
+    try {
+      let page = await asked
+      for (;;) {
+        if (this.#rules !== live.rules) await this.#askAgain()
+        else if (this.#epoch !== journal.epoch) {
+          this.#epoch = journal.epoch
+          this.#unproved = true
+          page = await this.#first()
+        } else break
+      }
+      await this.#begin(page)
+    } finally {
+      this.#release()
+    }
+  }
+
+  /** What is wanted, as far as one page goes. */
+  #first(): MaybePromise<Page> {
+    const { live, journal } = this.#deps
+    const { channels, wanted } = this.#subscription
+    if (wanted.what === 'own') return this.#unconfirmed(channels, wanted.read)
+    if (wanted.what === 'last') {
+      return journal.last(channels, Math.min(wanted.count, live.rules.config.limits.recoveryMessages))
+    }
+    if (wanted.cursor.epoch === journal.epoch) return this.#from(channels, wanted.cursor.position)
+    return { entries: [], lost: channels, more: false, upTo: journal.head }
+  }
+
+  async #unconfirmed(channels: readonly string[], read: () => Promise<number | null>): Promise<Page> {
+    this.#own ??= await read()
+    if (this.#own !== null) {
+      const page = await this.#from(channels, this.#own)
+      if (page.lost.length === 0) return page
+    }
+    return this.#kept(channels, this.#own ?? 0)
+  }
+
+  /** All that is left of a mailbox, for one whose place can't be proved from any more. */
+  async #kept([channel]: readonly string[], after: number): Promise<Page> {
+    const { live, journal } = this.#deps
+    this.#unproved = true
+    const page = await journal.last([channel!], policyOf(live, channel!)?.history?.count ?? 0)
+    return { ...page, lost: [], entries: page.entries.filter(({ position }) => position > after) }
+  }
+
+  #from(channels: readonly string[], position: number): MaybePromise<Page> {
+    const { live, journal } = this.#deps
+    return journal.since(channels, position, live.rules.config.limits.recoveryMessages)
+  }
+
+  #begin(page: Page): MaybePromise<void> {
+    const { journal, live, hub } = this.#deps
     const client = this.#client
-    client.recover(this.#channels)
+    const channels = this.#mine()
+    if (!client.open) return undefined
+    if (channels.length === 0) {
+      if (this.#subscription.kind === 'server') return undefined
+      throw new ClientError('forbidden', 'ended by the application')
+    }
+    // A second subscribe starts anew: off the live stream until what was asked for has been given.
+    for (const channel of channels) hub.suspend(client, channel)
+    const entries = page.entries.filter((entry) => entry.exclude !== client.session)
+    const fit = channels.length === 1 ? fitting(entries, live.rules.config.limits) : 0
+    const first = entries.slice(0, fit)
+    const rest = entries.slice(fit)
+    this.given = rest.length === 0 ? page.upTo : rest[0]!.position - 1
+    for (const channel of channels) {
+      // A lost channel begins where this page ends: live from now on, it would run ahead of the others, and
+      // the newest message's id would be no cursor for all of them.
+      if (page.lost.includes(channel)) this.#answer(channel, page.upTo, false)
+      else this.#answer(channel, this.given, this.#isProof, first)
+    }
+    this.#answered = true
+    if (rest.length > 0 || page.more || page.upTo !== journal.head) {
+      return this.#flow({ ...page, entries: rest, lost: [] }, channels)
+    }
+    this.#join(channels)
+    return paced(client, live.rules.config.limits)
+  }
+
+  /** Whether what is given is all that was missed. */
+  get #isProof(): boolean {
+    const { what } = this.#subscription.wanted
+    return !this.#unproved && (what === 'since' || (what === 'own' && this.#own !== null))
+  }
+
+  async #flow(first: Page, channels: readonly string[]): Promise<void> {
+    if (!this.#registered) this.#register(channels)
     try {
       await this.#catchUp(first)
+    } catch (error) {
+      this.#fail(error)
     } finally {
-      client.recover(null)
+      this.#release()
     }
   }
 
   async #catchUp(first: Page): Promise<void> {
-    const { journal, live, hub } = this.#deps
+    const { journal, live } = this.#deps
     const client = this.#client
-    let { rules } = live
     let page = first
     for (;;) {
-      await this.#send(page.entries)
-      if (live.rules !== rules) {
-        rules = live.rules
-        await this.#askAgain()
-      }
-      const channels = client.recovering
+      if (page.lost.length > 0) page = await this.#overtaken(page)
+      const sent = this.#send(page.entries)
+      if (sent !== undefined) await sent
+      while (this.#rules !== live.rules) await this.#askAgain()
+      const channels = this.#mine()
       if (!client.open || channels.length === 0) return
+      if (this.#epoch !== journal.epoch) return this.#startAnew(channels)
+      this.given = page.upTo
       if (!page.more && page.upTo === journal.head) return this.#join(channels)
-      const next = journal.since(channels, page.upTo, rules.config.limits.recoveryMessages)
+      // A long way: others get their turn between two pages.
+      if (page.more) await nextTurn()
+      const next = this.#from(channels, page.upTo)
       page = next instanceof Promise ? await next : next
-      if (page.lost.length > 0) {
-        // Retention overtook a client that reads slower than is written: it comes back and is told so.
-        return hub.close(client, CLOSE.tooSlow, 'too slow to recover')
-      }
     }
   }
 
+  /** Retention was faster than the client: it is told, and goes on with what is left. */
+  async #overtaken(page: Page): Promise<Page> {
+    const lost = this.#mine().filter((channel) => page.lost.includes(channel))
+    const own = this.#subscription.wanted.what === 'own' && lost.length > 0
+    const left = own ? await this.#kept(lost, this.given) : page
+    // Told of a new epoch, they need not be told of this.
+    if (this.#epoch !== this.#deps.journal.epoch) return left
+    for (const channel of this.#mine()) {
+      if (lost.includes(channel)) this.#answer(channel, own ? this.given : page.upTo, false)
+    }
+    return left
+  }
+
   /** Sends entries as `message` frames, never more at once than may wait for a client. */
-  async #send(entries: readonly Entry[]): Promise<void> {
+  #send(entries: readonly Entry[]): MaybePromise<void> {
     const client = this.#client
-    const { limits } = this.#deps.live.rules.config
+    const { journal, live } = this.#deps
+    const { limits } = live.rules.config
     const batch = highWaterOf(limits) / 4
     let next = 0
-    while (next < entries.length && client.open) {
-      client.link.cork(() => {
-        let size = 0
-        while (next < entries.length && size < batch) {
-          const entry = entries[next++]!
-          if (entry.exclude === client.session || !client.isRecovering(entry.channel)) continue
-          const frame = messageFrame(entry.message)
-          size += frame.length
-          client.send(frame)
-        }
-      })
-      const drained = paced(client, limits)
-      if (drained !== undefined) await drained
+    const go = (): MaybePromise<void> => {
+      while (next < entries.length && client.open && this.#epoch === journal.epoch) {
+        client.link.cork(() => {
+          let size = 0
+          while (next < entries.length && size < batch) {
+            const entry = entries[next++]!
+            if (entry.exclude === client.session || client.recoveryOf(entry.channel) !== this) continue
+            const frame = messageFrame(entry.message)
+            size += frame.length
+            client.send(frame)
+            this.given = entry.position
+          }
+        })
+        const drained = paced(client, limits)
+        if (drained !== undefined) return drained.then(go)
+      }
+      return undefined
     }
+    return go()
   }
 
   /** The policies that let it in are no more: what the new ones refuse ends here. */
   async #askAgain(): Promise<void> {
     const client = this.#client
-    for (const channel of client.recovering) {
+    this.#rules = this.#deps.live.rules
+    if (this.#subscription.kind === 'server') return
+    for (const channel of this.#mine()) {
       try {
         const asked = this.#deps.admit(client, channel)
         if (asked instanceof Promise) await asked
       } catch (error) {
         // Whatever kept the policy from saying yes: closed is the safe side.
-        if (!client.endRecovery(channel)) continue
-        const code = isClientError(error) ? error.code : 'internal'
-        client.send(unsubscribedFrame(channel, code, isClientError(error) ? error.message : 'refused'))
+        if (!client.endRecovery(channel, this)) continue
+        if (!this.#answered) throw error
+        this.#tellEnd(channel, error)
       }
     }
   }
 
-  #answer(channel: string, position: number, recovered: boolean, entries: readonly Entry[]): void {
-    const cursor = formatCursor(this.#deps.journal.epoch, position)
+  /** Positions start anew: what was proved and what was still to come is of a past that is no more. */
+  #startAnew(channels: readonly string[]): void {
+    for (const channel of channels) this.#answer(channel, this.#deps.journal.head, false)
+    this.#join(channels)
+  }
+
+  /** It got no further. The client knows how far: it subscribes again from there. */
+  #fail(error: unknown): void {
+    for (const channel of this.#mine()) {
+      this.#client.endRecovery(channel, this)
+      this.#tellEnd(channel, error)
+    }
+    if (!isClientError(error)) throw error
+  }
+
+  #tellEnd(channel: string, error: unknown): void {
+    const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
+    this.#client.send(unsubscribedFrame(channel, told.code, told.message))
+  }
+
+  #answer(channel: string, position: number, recovered: boolean, entries: readonly Entry[] = []): void {
+    const { epoch } = this.#deps.journal
+    const cursor = formatCursor(epoch, position)
     const messages = entries.map((entry) => entry.message)
-    this.#client.send(subscribedFrame({ id: this.#id, channel, cursor, recovered, messages }))
+    const since = this.#own == null || this.#answered ? undefined : formatCursor(epoch, this.#own)
+    const id = this.#answered ? undefined : this.#subscription.id
+    this.#client.send(subscribedFrame({ id, channel, cursor, since, recovered, messages }))
+  }
+
+  #register(channels: readonly string[]): void {
+    this.#registered = true
+    this.#client.beginRecovery(channels, this)
+  }
+
+  #release(): void {
+    for (const channel of this.#mine()) this.#client.endRecovery(channel, this)
+  }
+
+  /** The channels that nobody has ended meanwhile. */
+  #mine(): readonly string[] {
+    const { channels } = this.#subscription
+    if (!this.#registered) return channels
+    return channels.filter((channel) => this.#client.recoveryOf(channel) === this)
   }
 
   #join(channels: readonly string[]): void {
-    for (const channel of channels) this.#deps.hub.join(this.#client, channel, 'policy')
-  }
-
-  /** How many entries go into the `subscribed` frame. */
-  #fitting(entries: readonly Entry[]): number {
-    const { limits } = this.#deps.live.rules.config
-    const bytes = answerBytesOf(limits)
-    let size = 0
-    let count = 0
-    for (const entry of entries) {
-      size += entry.message.length
-      if (size > bytes || count === limits.recoveryMessages) break
-      count++
-    }
-    return count
+    this.#release()
+    for (const channel of channels) this.#deps.hub.join(this.#client, channel, this.#subscription.kind)
   }
 }

@@ -1,7 +1,7 @@
 import type { ChannelPolicy } from '../config/config.ts'
 import { type Decision, mayPublish, maySubscribe } from '../auth/access.ts'
 import { formatCursor, parseCursor } from '../journal/cursor.ts'
-import type { Journal, Page } from '../journal/journal.ts'
+import type { Journal } from '../journal/journal.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { FrameId } from '../protocol/encode.ts'
 import { subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
@@ -10,14 +10,26 @@ import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
-import type { Client } from './client.ts'
+import type { Client, SubscriptionKind } from './client.ts'
+import { notReached } from './history.ts'
 import type { Hub } from './hub.ts'
-import { type Range, Recovery } from './recovery.ts'
+import type { Mailboxes } from './mailboxes.ts'
+import { paced } from './pacing.ts'
+import { conflateOf, isJournaled, policyOf } from './policies.ts'
+import { Recovery, type Wanted } from './recovery.ts'
+
+/** What a subscriber asks of the past: nothing, what came after a cursor, or the newest. */
+export interface Range {
+  readonly since?: string | undefined
+  readonly last?: number | undefined
+}
 
 export interface SubscriberDependencies {
   readonly live: Live
   readonly hub: Hub
   readonly journal: Journal
+  /** Null without a database: there are no mailboxes then. */
+  readonly mailboxes: Mailboxes | null
   readonly services: Services
 }
 
@@ -31,7 +43,8 @@ export class Subscriber {
 
   /**
    * Subscribes to one channel and answers with `subscribed`. Resolves when the client is on the live stream.
-   * @throws {ClientError} unknown_channel, forbidden, unauthenticated, limit_exceeded, invalid_input
+   * @throws {ClientError} unknown_channel, forbidden, unauthenticated, limit_exceeded, invalid_input; unavailable while
+   *   the journal can't be reached
    */
   subscribe(client: Client, id: FrameId | undefined, channel: string, range: Range): MaybePromise<void> {
     const { rules } = this.#deps.live
@@ -72,6 +85,8 @@ export class Subscriber {
     const decision = maySubscribe(policy, client.identity, client.grants, channel)
     // The policy first, then the hook: where both are, both must let it in.
     refuse(decision === 'hook' ? (hook === undefined ? 'forbidden' : 'yes') : decision, channel)
+    // Whatever the policy says: a mailbox is somebody's.
+    if (policy.mailbox && client.identity === null) refuse('unauthenticated', channel)
     if (hook === undefined) return undefined
     const place = `${subsystem}.subscribe`
     const answer = runHook(
@@ -105,7 +120,7 @@ export class Subscriber {
   }
 
   isJournaled(channel: string): boolean {
-    return this.#deps.live.rules.config.channels.get(subsystemOf(channel))?.history != null
+    return isJournaled(this.#deps.live, channel)
   }
 
   async #refusalOf(client: Client, channel: string): Promise<ClientError | null> {
@@ -120,7 +135,7 @@ export class Subscriber {
   }
 
   #policyOf(channel: string): ChannelPolicy {
-    const policy = this.#deps.live.rules.config.channels.get(subsystemOf(channel))
+    const policy = policyOf(this.#deps.live, channel)
     if (policy === undefined) {
       throw new ClientError('unknown_channel', `no subsystem '${subsystemOf(channel)}'`)
     }
@@ -141,39 +156,134 @@ export class Subscriber {
     channels: readonly string[],
     range: Range,
   ): MaybePromise<void> {
-    const { hub } = this.#deps
+    const wanted = wantedOf(range)
     const journaled = channels.filter((channel) => this.isJournaled(channel))
+    if (journaled.length > 0 && this.#deps.journal.epoch === '') throw notReached()
     for (const channel of channels) {
-      if (journaled.includes(channel)) continue
-      client.send(subscribedFrame({ id, channel, cursor: null, recovered: false, messages: [] }))
-      hub.join(client, channel, 'policy')
+      if (!journaled.includes(channel)) this.#startTransient(client, id, channel)
     }
-    if (journaled.length === 0) return undefined
+    if (journaled.length === 0) return paced(client, this.#deps.live.rules.config.limits)
+    if (wanted !== null) return this.#recover(client, id, journaled, wanted)
+    const mailboxes = journaled.filter((channel) => this.#policyOf(channel).mailbox)
+    for (const channel of journaled) {
+      if (mailboxes.includes(channel)) continue
+      // A second subscribe that asks for nothing goes on where the first one is.
+      client.send(
+        subscribedFrame({ id, channel, cursor: this.cursorOf(channel), recovered: false, messages: [] }),
+      )
+      this.#deps.hub.join(client, channel, 'policy')
+    }
+    return mailboxes.length === 0 ? undefined : this.#openMailboxes(client, id, mailboxes)
+  }
+
+  #startTransient(client: Client, id: FrameId | undefined, channel: string): void {
+    const { hub, live } = this.#deps
+    if (conflateOf(live, channel) !== null) return hub.joinConflated(client, channel, 'policy', id)
+    client.send(subscribedFrame({ id, channel, cursor: null, recovered: false, messages: [] }))
+    hub.join(client, channel, 'policy')
+  }
+
+  /** One after the other: each has a place of its own. */
+  async #openMailboxes(client: Client, id: FrameId | undefined, channels: readonly string[]): Promise<void> {
+    for (const channel of channels) {
+      const opened = this.#openMailbox(client, id, channel, 'policy')
+      if (opened !== undefined) await opened
+    }
+  }
+
+  #openMailbox(
+    client: Client,
+    id: FrameId | undefined,
+    channel: string,
+    kind: SubscriptionKind,
+  ): MaybePromise<void> {
+    const { mailboxes } = this.#deps
+    const { user } = client
+    if (user === null) throw new ClientError('unauthenticated', `${channel} is for authenticated users`)
+    if (mailboxes === null) throw new ClientError('unavailable', 'mailboxes need a database')
+    const wanted: Wanted = { what: 'own', read: () => mailboxes.read(user, channel) }
+    return this.#recover(client, id, [channel], wanted, kind)
+  }
+
+  #recover(
+    client: Client,
+    id: FrameId | undefined,
+    channels: readonly string[],
+    wanted: Wanted,
+    kind: SubscriptionKind = 'policy',
+  ): MaybePromise<void> {
     const admit = (who: Client, channel: string): MaybePromise<void> => this.admit(who, channel)
-    const recovery = new Recovery({ ...this.#deps, admit }, client, id, journaled)
-    const page = this.#firstPage(journaled, range)
-    if (page instanceof Promise) return page.then((known) => recovery.begin(known, range))
-    return recovery.begin(page, range)
+    return new Recovery({ ...this.#deps, admit }, { client, id, channels, kind, wanted }).run()
   }
 
-  #firstPage(channels: readonly string[], { since, last }: Range): MaybePromise<Page | null> {
-    const { journal } = this.#deps
-    const limit = this.#deps.live.rules.config.limits.recoveryMessages
-    if (last !== undefined) return journal.last(channels, Math.min(last, limit))
-    if (since === undefined) return null
-    const cursor = parseCursor(since)
-    if (cursor === null) throw new ClientError('invalid_input', 'since: expected a cursor')
+  /** For modules: no policy is asked. @throws {ClientError} unauthenticated, unavailable */
+  async openMailbox(client: Client, channel: string): Promise<void> {
+    if (this.#deps.journal.epoch === '') throw notReached()
+    await this.#openMailbox(client, undefined, channel, 'server')
+  }
+
+  /**
+   * Moves the user's mailbox cursor, at this turn; resolves when that is durable.
+   * @throws {ClientError} at once: invalid_input, unauthenticated, unknown_channel; later: unavailable
+   */
+  confirm(client: Client, channel: string, text: string): Promise<void> {
+    const { journal, mailboxes } = this.#deps
+    if (!this.#policyOf(channel).mailbox) throw new ClientError('invalid_input', `${channel} is no mailbox`)
+    const { user } = client
+    if (user === null) throw new ClientError('unauthenticated', `${channel} is for authenticated users`)
+    if (mailboxes === null) throw new ClientError('unavailable', 'mailboxes need a database')
+    if (journal.epoch === '') throw notReached()
+    const cursor = parseCursor(text)
+    if (cursor === null) throw new ClientError('invalid_input', 'cursor: expected a cursor')
     if (cursor.epoch !== journal.epoch) {
-      return { entries: [], lost: channels, more: false, upTo: journal.head }
+      throw new ClientError('invalid_input', 'cursor: it is of another journal: subscribe again')
     }
-    return journal.since(channels, cursor.position, limit)
+    // Who is live was given everything up to the head.
+    const live = client.subscriptions.has(channel) ? journal.head : -1
+    const given = Math.max(live, client.recoveryOf(channel)?.given ?? -1)
+    if (given === -1) throw new ClientError('invalid_input', `channel: not subscribed to ${channel}`)
+    if (cursor.position > given) throw new ClientError('invalid_input', 'cursor: beyond what was delivered')
+    return mailboxes.confirm(user, channel, cursor.position)
   }
 
-  /** The cursor at which a subscription that starts now stands; null on a transient channel. */
+  /** Positions start anew: every live subscription to a journaled channel is told that it does. */
+  onEpoch(): void {
+    for (const client of this.#deps.hub) {
+      for (const channel of client.subscriptions.keys()) {
+        // Who is recovering is told there.
+        if (!this.isJournaled(channel) || client.isRecovering(channel)) continue
+        client.send(
+          subscribedFrame({
+            id: undefined,
+            channel,
+            cursor: this.cursorOf(channel),
+            recovered: false,
+            messages: [],
+          }),
+        )
+      }
+    }
+  }
+
+  /**
+   * The cursor at which a subscription that starts now stands; null on a transient channel.
+   * @throws {ClientError} unavailable before the journal was reached
+   */
   cursorOf(channel: string): string | null {
     const { journal } = this.#deps
-    return this.isJournaled(channel) ? formatCursor(journal.epoch, journal.head) : null
+    if (!this.isJournaled(channel)) return null
+    if (journal.epoch === '') throw notReached()
+    return formatCursor(journal.epoch, journal.head)
   }
+}
+
+/** Null where nothing is asked. */
+function wantedOf({ since, last }: Range): Wanted | null {
+  if (last !== undefined) return { what: 'last', count: last }
+  if (since === undefined) return null
+  const cursor = parseCursor(since)
+  if (cursor === null) throw new ClientError('invalid_input', 'since: expected a cursor')
+  return { what: 'since', cursor }
 }
 
 function refuse(verdict: Decision, channel: string): void {

@@ -10,18 +10,18 @@ export interface DedupeOptions {
   readonly now?: () => number
 }
 
-interface Known {
+interface Known<Id> {
   readonly digest: string
-  readonly id: Promise<string | null> | string | null
+  readonly id: Id
   readonly until: number
 }
 
 /** Remembers idempotency keys: the second publication with a known key is answered as the first was. */
-export class Dedupe {
+export class Dedupe<Id = Promise<string | null> | string | null> {
   readonly #options: DedupeOptions
   readonly #now: () => number
   /** In the order of arrival, which with one window is the order of expiry too. */
-  readonly #known = new Map<string, Known>()
+  readonly #known = new Map<string, Known<Id>>()
 
   constructor(options: DedupeOptions) {
     this.#options = options
@@ -36,11 +36,7 @@ export class Dedupe {
    * The first answer to this key; undefined when it is new.
    * @throws {ClientError} `conflict` when the key came with another body
    */
-  find(
-    key: string,
-    channel: string,
-    json: string,
-  ): { id: Promise<string | null> | string | null } | undefined {
+  find(key: string, channel: string, json: string): { readonly id: Id } | undefined {
     const known = this.#known.get(scoped(key, channel))
     if (known === undefined || known.until <= this.#now()) return undefined
     if (known.digest !== digestOf(json)) {
@@ -49,7 +45,7 @@ export class Dedupe {
     return known
   }
 
-  remember(key: string, channel: string, json: string, id: Promise<string | null> | string | null): void {
+  remember(key: string, channel: string, json: string, id: Id): void {
     const now = this.#now()
     const name = scoped(key, channel)
     this.#known.delete(name)

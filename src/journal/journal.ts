@@ -2,7 +2,7 @@ import type { MaybePromise } from '../sources/source.ts'
 
 /** A publication that has its place in the journal. */
 export interface Entry {
-  /** Strictly increasing in commit order; the first is 1. */
+  /** Strictly increasing in the journal's order, from 1; some may be missing. */
   readonly position: number
   readonly channel: string
   /** Milliseconds since 1970. */
@@ -11,14 +11,49 @@ export interface Entry {
   readonly message: string
   /** A session that is not to get it. */
   readonly exclude?: string
+  /** The mark of the bare notification that it came from; see `Draft.mark`. */
+  readonly mark?: string
 }
 
-/** What is to be appended. `json` is the data's JSON text, on one line. */
+/** What is to be appended. `json` is the data's JSON text, on one line, without a line break in it. */
 export interface Draft {
   readonly channel: string
   readonly json: string
   /** A session that is not to get it. */
   readonly exclude?: string
+  /**
+   * An idempotency key, scoped to its publisher: the second draft with the key on the same channel, within the
+   * journal's `idempotencyMs`, is answered with the place of the first, whatever node took that. The same key with
+   * other data is a `conflict`.
+   */
+  readonly key?: string
+  /** Names a bare notification that every node heard: nodes that did not journal it learn from it that it was. */
+  readonly mark?: string
+  /**
+   * The lease under which it is appended (see database/leadership.ts): refused with `LeaseLost` when another node
+   * has it by now.
+   */
+  readonly lease?: number
+  /**
+   * What an unreachable journal means to the publisher. `wait`: it waits in its place, for as long as it takes (a
+   * queue's message, which can't be answered otherwise). Default: `unavailable` after the journal's `patienceMs`.
+   */
+  readonly patience?: 'wait'
+}
+
+/** Where a draft went. */
+export interface Placed {
+  readonly position: number
+  /** Its key was known: `position` is that of the first, and nothing was appended. */
+  readonly duplicate: boolean
+}
+
+/** The lease under which a draft was to be appended belongs to another node. */
+export class LeaseLost extends Error {
+  constructor() {
+    super('the lease belongs to another node')
+    this.name = 'LeaseLost'
+  }
 }
 
 /** How much of a subsystem's publications is kept, at the most. */
@@ -48,19 +83,49 @@ export interface Page {
  */
 export interface Journal {
   readonly kind: 'memory' | 'postgres' | 'rabbitmq'
-  /** Changes when positions start anew; a cursor is `<epoch>-<position>`. */
+  /**
+   * Changes when positions start anew; a cursor is `<epoch>-<position>`. Empty until the journal was reached for the
+   * first time: nothing can be subscribed, read or proved before.
+   */
   readonly epoch: string
   /** The position up to which this node has handed everything to `onEntry`. */
   readonly head: number
-  /** Whether appends and reads can be served now; `/readyz` shows it. */
+  /** Whether appends can be served now; `/readyz` shows it. What the window holds can be read all the same. */
   readonly ready: boolean
+  /** Why it is not ready; null while it is. */
+  readonly reason: string | null
+  /** Memory of the window, estimated. */
+  readonly bytes: number
+  /** What it has done, for the metrics. */
+  readonly counts?: Readonly<Record<string, number>>
+  /**
+   * Resolves after the first attempt to reach it, whatever came of it; it goes on trying for ever.
+   * @throws {LivemessageError} DATABASE_NOT_INSTALLED, DATABASE_INCOMPATIBLE: waiting would not help
+   */
   start(handlers: JournalHandlers): MaybePromise<void>
-  /** Resolves when the entry is durable as promised by this kind. The entry comes by `onEntry` too. */
-  append(draft: Draft): MaybePromise<Entry>
-  /** What came on these channels after `position` (exclusive), at most `limit` entries. */
+  /**
+   * Resolves when the entry is durable as promised by this kind. Drafts of this node get their places in the order
+   * of the calls. The entry comes by `onEntry` too, before or after.
+   * @throws {ClientError} `conflict`, `unavailable`; `timeout` where it is not known whether it was appended, and it is
+   *   not tried again; `invalid_input` for data that the store can't hold
+   * @throws {LeaseLost}
+   */
+  append(draft: Draft): MaybePromise<Placed>
+  /** Appends all or none, at adjacent places. */
+  appendAll(drafts: readonly Draft[]): MaybePromise<readonly Placed[]>
+  /**
+   * What came on these channels after `position` (exclusive), at most `limit` entries. At once where the window
+   * reaches so far back. A position above `head` may come from a node that is ahead: it is waited for.
+   * @throws {ClientError} `unavailable` where the store must be asked and can't be
+   */
   since(channels: readonly string[], position: number, limit: number): MaybePromise<Page>
   /** The newest `count` entries of each channel, merged. `lost` is empty: nobody asked for all. */
   last(channels: readonly string[], count: number): MaybePromise<Page>
+  /**
+   * Resolves when everything that was in the journal at the time of the call has been handed to `onEntry`.
+   * @throws when it stops before
+   */
+  caughtUp(): MaybePromise<void>
   /** The retention of each journaled subsystem; it may change while it runs. */
   retain(retention: ReadonlyMap<string, Retention>): void
   /** Idempotent. */
@@ -69,4 +134,8 @@ export interface Journal {
 
 export interface JournalHandlers {
   onEntry(entry: Entry): void
+  /** Positions start anew: what was delivered before may be gone, and old cursors prove nothing. */
+  onEpoch(): void
+  /** `ready` has changed. */
+  onReady(): void
 }

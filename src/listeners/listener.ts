@@ -79,6 +79,8 @@ export interface ListenerOptions {
   readonly pongMs: number
   /** permessage-deflate. */
   readonly compression: boolean
+  /** Whether the other workers of the same primary listen there too. @default false: nobody else may */
+  readonly shared?: boolean
 }
 
 export type Address = { readonly host: string; readonly port: number } | { readonly socket: string }

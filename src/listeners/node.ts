@@ -40,7 +40,9 @@ export class NodeListener<State> implements Listener<State> {
   }
 
   async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
-    if ('socket' in address) await removeStaleSocket(address.socket)
+    const { shared = false } = this.#options
+    // The file of a shared one is the primary's.
+    if ('socket' in address && !shared) await removeStaleSocket(address.socket)
     this.#server.on('request', (req: IncomingMessage, res: ServerResponse) => {
       handlers.onRequest(new NodeRequest(req), new NodeResponse(res))
     })
@@ -51,7 +53,9 @@ export class NodeListener<State> implements Listener<State> {
       if (stream.writable) endWith(stream, 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
       else stream.destroy()
     })
-    this.#server.listen('socket' in address ? { path: address.socket } : { ...address, exclusive: true })
+    const where = 'socket' in address ? { path: address.socket } : address
+    // In a worker of `node:cluster`, the primary listens for all of them, unless it is exclusive.
+    this.#server.listen({ ...where, exclusive: !shared })
     try {
       await once(this.#server, 'listening')
     } catch (error) {

@@ -58,7 +58,9 @@ export class UwsListener<State> implements Listener<State> {
     this.#route(handlers)
     const token = await new Promise<us_listen_socket | false>((resolve) => {
       if ('socket' in address) this.#app.listen_unix(resolve, address.socket)
-      // Exclusive: with SO_REUSEPORT, its default, a second daemon would silently take half of the clients.
+      // SO_REUSEPORT, its default: the kernel spreads connections over all who listen so.
+      else if (this.#options.shared === true) this.#app.listen(address.host, address.port, resolve)
+      // Exclusive: a second daemon would otherwise silently take half of the clients.
       else listenExclusively(this.#app, address, this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT, resolve)
     })
     if (token === false) throw await explainListenFailure(address)

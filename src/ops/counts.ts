@@ -14,7 +14,15 @@ export class Counts {
   connectionsOpened = 0
   slowClients = 0
   droppedFrames = 0
+  /** Messages of conflated channels that clients which were behind did not get, for a newer one of the key. */
+  conflated = 0
+  /** Times that a client was set aside from its conflated channels. */
+  setAside = 0
+  /** Mailbox cursors that clients moved, durably. */
+  confirms = 0
   sourceGaps = 0
+  /** Times that letters of other nodes may have been missed. */
+  busGaps = 0
   reloads = 0
   reloadFailures = 0
   /** What was refused or failed, by `<place>.<code>`: `client.bad_frame`, `postgres.bad_payload`, … */

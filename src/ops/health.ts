@@ -9,9 +9,17 @@ export interface Part {
   readonly reason: string | null
 }
 
+/** What nodes have in common. */
+interface Link {
+  readonly kind: string
+  readonly ready: boolean
+  readonly reason: string | null
+}
+
 export interface HealthDependencies {
   readonly sources: () => readonly Source[]
-  readonly journal: { readonly kind: string; readonly ready: boolean }
+  readonly journal: Link
+  readonly bus: Link
   readonly database: () => Part | null
 }
 
@@ -33,16 +41,13 @@ export class Health {
   }
 
   parts(): readonly Part[] {
-    const { journal } = this.#deps
+    const { journal, bus } = this.#deps
     const database = this.#deps.database()
     return [
       { name: 'node', state: this.#phase, ready: this.#phase === 'running', reason: null },
-      {
-        name: `journal ${journal.kind}`,
-        state: journal.ready ? 'up' : 'down',
-        ready: journal.ready,
-        reason: null,
-      },
+      partOf('journal', journal),
+      // Of a single node that has none it is not worth a word.
+      ...(bus.kind === 'memory' ? [] : [partOf('bus', bus)]),
       ...(database === null ? [] : [database]),
       ...this.#deps.sources().map((source) => ({
         name: source.name,
@@ -61,4 +66,8 @@ export class Health {
     const parts = scope === 'node' ? this.parts().slice(0, 1) : this.parts()
     return { ready: parts.every((part) => part.ready), parts }
   }
+}
+
+function partOf(name: string, { kind, ready, reason }: Link): Part {
+  return { name: `${name} ${kind}`, state: ready ? 'up' : 'down', ready, reason }
 }

@@ -1,13 +1,39 @@
 import type { Registry } from 'prom-client'
 import type { Counts } from './counts.ts'
 import type { Health } from './health.ts'
+import type { MetricData, MetricGroup, MetricSet } from './metric-set.ts'
+
+/** A number of a part that not every node has. */
+export interface Reading {
+  readonly name: string
+  readonly help: string
+  readonly kind: 'total' | 'gauge'
+  /** How the numbers of several workers become one. @default 'sum' */
+  readonly aggregator?: MetricData['aggregator']
+  read(): number
+}
 
 export interface MetricsDependencies {
+  readonly readings: readonly Reading[]
   readonly counts: Counts
   readonly health: Health
   readonly connections: () => number
   readonly channels: () => number
   readonly journal: { readonly kind: string; readonly head: number; readonly bytes?: number }
+  /** Null where there is no table for them. */
+  readonly deadLetters?: DeadLetterNumbers | null
+  /** Where several processes share the port: what is read is of all of them. */
+  readonly group?: MetricGroup | undefined
+}
+
+/** What is known of dead letters, as plain numbers. */
+export interface DeadLetterNumbers {
+  /** In the table just now. */
+  readonly kept: number
+  /** Put there by this node, by source. */
+  readonly total: ReadonlyMap<string, number>
+  /** Lost: there was no room for them in an outage of the database. */
+  readonly dropped: number
 }
 
 /** The daemon's numbers for Prometheus. They are read when asked for; counting costs one addition. */
@@ -21,8 +47,16 @@ export class Metrics {
 
   /** The text format of Prometheus, and its content type. */
   async read(): Promise<{ readonly contentType: string; readonly text: string }> {
-    const registry = await this.start()
+    const { group } = this.#deps
+    const own = await this.start()
+    const registry = group === undefined ? own : await registryOf(await group.gather())
     return { contentType: registry.contentType, text: await registry.metrics() }
+  }
+
+  /** This process's numbers alone, as data. */
+  async measure(): Promise<MetricSet> {
+    const registry = await this.start()
+    return dataOf(registry)
   }
 
   /** From now on the process is watched too: garbage collection, the event loop. Idempotent. */
@@ -33,13 +67,19 @@ export class Metrics {
   async #build(): Promise<Registry> {
     // Loaded when the daemon listens: it takes as long as a tenth of the start.
     const { collectDefaultMetrics, Counter, Gauge, Registry } = await import('prom-client')
-    const { counts, health, connections, channels, journal } = this.#deps
+    const { counts, health, connections, channels, journal, deadLetters } = this.#deps
     const registry = new Registry()
     collectDefaultMetrics({ register: registry })
-    const gauge = (name: string, help: string, read: () => number): void => {
+    const gauge = (
+      name: string,
+      help: string,
+      read: () => number,
+      aggregator: MetricData['aggregator'] = 'sum',
+    ): void => {
       new Gauge({
         name,
         help,
+        aggregator,
         registers: [registry],
         collect() {
           this.set(read())
@@ -76,12 +116,18 @@ export class Metrics {
     }
     gauge('livemessages_connections', 'Open connections of this node', connections)
     gauge('livemessages_channels', 'Channels with a subscriber on this node', channels)
-    gauge('livemessages_journal_position', 'Position up to which this node has delivered', () => journal.head)
+    gauge(
+      'livemessages_journal_position',
+      'Position up to which this node has delivered',
+      () => journal.head,
+      'min',
+    )
     gauge('livemessages_journal_bytes', 'Memory of recent publications', () => journal.bytes ?? 0)
     new Gauge({
       name: 'livemessages_part_up',
       help: '1 where a source, the journal or the database can be used',
       labelNames: ['part'],
+      aggregator: 'min',
       registers: [registry],
       collect() {
         this.reset()
@@ -113,6 +159,39 @@ export class Metrics {
     labelled('livemessages_publications_total', 'Publications taken', 'source', () => counts.publications)
     labelled('livemessages_errors_total', 'What was refused or failed', 'code', () => counts.errors)
     labelled('livemessages_closes_total', 'Connections that the daemon closed', 'code', () => counts.closes)
+    for (const { name, help, kind, read, aggregator } of this.#deps.readings) {
+      if (kind === 'total') total(name, help, read)
+      else gauge(name, help, read, aggregator)
+    }
+    if (deadLetters) {
+      gauge('livemessages_dead_letters_kept', 'Dead letters in the table', () => deadLetters.kept, 'max')
+      labelled(
+        'livemessages_dead_letters_total',
+        'Dead letters put into the table',
+        'source',
+        () => deadLetters.total,
+      )
+      total(
+        'livemessages_dead_letters_lost_total',
+        'Dead letters that there was no room for',
+        () => deadLetters.dropped,
+      )
+    }
     return registry
   }
+}
+
+/** The numbers of several processes as those of one. */
+export async function addUp(sets: readonly MetricSet[]): Promise<MetricSet> {
+  return dataOf(await registryOf(sets))
+}
+
+async function registryOf(sets: readonly MetricSet[]): Promise<Registry> {
+  const { AggregatorRegistry } = await import('prom-client')
+  return AggregatorRegistry.aggregate<typeof Registry.PROMETHEUS_CONTENT_TYPE>([...sets])
+}
+
+async function dataOf(registry: Registry): Promise<MetricSet> {
+  // Its types call `type` a number, which it is not.
+  return (await registry.getMetricsAsJSON()) as unknown as MetricSet
 }

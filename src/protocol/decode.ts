@@ -23,6 +23,7 @@ export type ClientFrame =
       readonly last?: number
       readonly limit?: number
     }
+  | { readonly type: 'confirm'; readonly id?: FrameId; readonly channel: string; readonly cursor: string }
   | { readonly type: 'ping'; readonly id?: FrameId }
 
 type FrameErrorCode = 'bad_frame' | 'unknown_type' | 'invalid_input' | 'unknown_channel' | 'unavailable'
@@ -91,9 +92,11 @@ function checkFields(fields: Record<string, unknown>, id: FrameId | undefined): 
       return checkText(fields, 'token', id)
     case 'ping':
       return
-    case 'presence':
     case 'confirm':
-      throw unavailable(fields['type'], id)
+      checkChannel(fields, id)
+      return checkText(fields, 'cursor', id)
+    case 'presence':
+      throw unavailable('presence', id)
     case 'ack':
       // Its `id` is the event's, not the frame's: an answer that carried it might be taken for another frame's.
       throw unavailable('ack', undefined)

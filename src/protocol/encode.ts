@@ -31,11 +31,19 @@ export interface Subscribed {
   readonly recovered: boolean
   /** Message objects, encoded. */
   readonly messages: readonly string[]
+  /** The user's own cursor, where a mailbox began there. */
+  readonly since?: string | undefined
 }
 
-export function subscribedFrame({ id, channel, cursor, recovered, messages }: Subscribed): string {
+export function subscribedFrame({ id, channel, cursor, recovered, messages, since }: Subscribed): string {
   const place = cursor === null ? 'null' : `"${cursor}"`
-  return `{"type":"subscribed"${idPart(id)},"channel":"${channel}","cursor":${place},"recovered":${recovered},"messages":[${messages.join(',')}]}`
+  const own = since === undefined ? '' : `,"since":"${since}"`
+  return `{"type":"subscribed"${idPart(id)},"channel":"${channel}","cursor":${place}${own},"recovered":${recovered},"messages":[${messages.join(',')}]}`
+}
+
+/** All subscriptions of who gets it are complete up to here. */
+export function cursorFrame(cursor: string): string {
+  return `{"type":"cursor","cursor":"${cursor}"}`
 }
 
 /** An answer; `json` is its data as JSON text. */

@@ -1,5 +1,7 @@
-import type { AmqpLink, ConfirmChannel, ConsumeMessage } from './amqp-connection.ts'
-import { declareQueue } from './amqp-topology.ts'
+import { randomUUID } from 'node:crypto'
+import type { AmqpLink, ConfirmChannel, ConsumeMessage } from '../broker/connection.ts'
+import { deadExchange, declareDeadLetters } from '../broker/dead-exchange.ts'
+import { DEAD_HEADERS } from '../broker/dead-headers.ts'
 
 export interface DeadLetterReason {
   readonly code: string
@@ -13,12 +15,14 @@ export interface DeadLetterReason {
  */
 export class DeadLetters {
   readonly name: string
+  readonly #exchange: string
   #link: AmqpLink | null = null
   #channel: ConfirmChannel | null = null
 
   /** @param exchange the topic exchange of the living */
   constructor(exchange: string) {
-    this.name = `${exchange}.dead`
+    this.#exchange = exchange
+    this.name = deadExchange(exchange)
   }
 
   /** Declares exchange and queue on a new connection. Losing this channel ends the connection. */
@@ -29,9 +33,7 @@ export class DeadLetters {
     channel.on('close', () => queueMicrotask(() => link.fail('dead letters: the channel was closed')))
     // Comes before the confirm: without its queue a letter would be confirmed and gone.
     channel.on('return', () => link.fail(`dead letters: nothing is bound to exchange ${this.name}`))
-    await channel.assertExchange(this.name, 'topic', { durable: true })
-    await declareQueue(channel, this.name, { 'x-queue-type': 'quorum' })
-    await channel.bindQueue(this.name, this.name, '#')
+    await declareDeadLetters(link, this.#exchange)
     this.#link = link
     this.#channel = channel
   }
@@ -47,13 +49,16 @@ export class DeadLetters {
     try {
       await publish(channel, this.name, message, headersOf(message, reason, true))
     } catch (error) {
-      // A table of headers has a size limit in amqplib, and ours came on top.
-      if (!(error instanceof RangeError)) throw error
+      // A table of headers has a size limit in amqplib, and ours came on top; and it reads tables that it can't write.
+      if (!UNWRITABLE.some((kind) => error instanceof kind)) throw error
       await publish(channel, this.name, message, headersOf(message, reason, false))
     }
     if (link.signal.aborted) throw new Error('the connection was lost')
   }
 }
+
+/** What amqplib throws at headers. */
+const UNWRITABLE = [RangeError, TypeError, SyntaxError]
 
 function publish(
   channel: ConfirmChannel,
@@ -81,12 +86,13 @@ function headersOf(
   // These two address further queues.
   delete headers['CC']
   delete headers['BCC']
-  headers['x-livemessage-reason'] = code
-  headers['x-livemessage-message'] = message.slice(0, 1000)
-  headers['x-livemessage-exchange'] = fields.exchange
-  headers['x-livemessage-routing-key'] = fields.routingKey
-  headers['x-livemessage-attempts'] = attempts
-  headers['x-livemessage-time'] = Date.now()
-  if (properties.userId) headers['x-livemessage-user'] = String(properties.userId)
+  headers[DEAD_HEADERS.id] = randomUUID()
+  headers[DEAD_HEADERS.reason] = code
+  headers[DEAD_HEADERS.message] = message.slice(0, 1000)
+  headers[DEAD_HEADERS.exchange] = fields.exchange
+  headers[DEAD_HEADERS.routingKey] = fields.routingKey
+  headers[DEAD_HEADERS.attempts] = attempts
+  headers[DEAD_HEADERS.time] = Date.now()
+  if (properties.userId) headers[DEAD_HEADERS.user] = String(properties.userId)
   return headers
 }

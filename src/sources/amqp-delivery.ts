@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
-import type { ConsumeMessage } from './amqp-connection.ts'
+import type { ConsumeMessage } from '../broker/connection.ts'
 import { oneLine } from '../protocol/json-text.ts'
 import type { Notification } from './source.ts'
 
@@ -32,6 +32,7 @@ export function decodeDelivery(message: ConsumeMessage, subsystem: string): Noti
     data,
     json: oneLine(text),
     headers: headers ?? {},
+    patience: 'wait' as const,
     // The id is the publisher's: two applications may count from 1.
     ...(typeof messageId === 'string' && messageId !== ''
       ? { key: `amqp:${typeof appId === 'string' ? appId : ''}:${messageId}` }

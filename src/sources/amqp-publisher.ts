@@ -1,7 +1,7 @@
 import { LivemessageError, messageOf } from '../errors.ts'
 import { restOf, subsystemOf } from '../protocol/names.ts'
-import { openLink } from './amqp-connection.ts'
-import type { AmqpConnectionOptions } from './amqp-connection.ts'
+import { openLink } from '../broker/connection.ts'
+import type { AmqpConnectionOptions } from '../broker/connection.ts'
 
 export interface AmqpPublisherOptions extends AmqpConnectionOptions {
   /** The topic exchange. */

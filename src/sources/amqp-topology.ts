@@ -1,4 +1,5 @@
-import type { AmqpLink, Channel } from './amqp-connection.ts'
+import type { AmqpLink, Channel } from '../broker/connection.ts'
+import { declareQueue, isNotFound } from '../broker/queue.ts'
 
 export interface QueueSpec {
   readonly subsystem: string
@@ -38,28 +39,6 @@ export async function openQueue(
   return channel
 }
 
-/** @throws with the way out, where the queue exists with other arguments */
-export async function declareQueue(
-  channel: Channel,
-  queue: string,
-  args: Readonly<Record<string, unknown>>,
-): Promise<void> {
-  try {
-    await channel.assertQueue(queue, { durable: true, arguments: args })
-  } catch (error) {
-    if (!(error instanceof Error) || !hasCode(error, PRECONDITION_FAILED)) throw error
-    const wanted = Object.entries(args).map(([name, value]) => `${name}=${String(value)}`)
-    throw new Error(
-      `queue ${queue} exists with other arguments than ours (durable, ${wanted.join(', ')}): ` +
-        `empty and delete it, or name another one; the broker says: ${error.message}`,
-      { cause: error },
-    )
-  }
-}
-
-const NOT_FOUND = 404
-const PRECONDITION_FAILED = 406
-
 async function exists(link: AmqpLink, queue: string): Promise<boolean> {
   // The answer "no" closes the channel: hence one for the question alone.
   const channel = await link.createChannel()
@@ -69,11 +48,7 @@ async function exists(link: AmqpLink, queue: string): Promise<boolean> {
     await channel.close()
     return true
   } catch (error) {
-    if (hasCode(error, NOT_FOUND)) return false
+    if (isNotFound(error)) return false
     throw error
   }
-}
-
-function hasCode(error: unknown, code: number): boolean {
-  return error instanceof Error && 'code' in error && error.code === code
 }

@@ -1,11 +1,11 @@
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
-import { AmqpConnection } from './amqp-connection.ts'
-import type { AmqpConnectionOptions, AmqpLink } from './amqp-connection.ts'
+import { AmqpConnection } from '../broker/connection.ts'
+import type { AmqpConnectionOptions, AmqpLink } from '../broker/connection.ts'
 import { QueueConsumer } from './amqp-consumer.ts'
 import { DeadLetters } from './amqp-dead-letters.ts'
 import type { QueueSpec } from './amqp-topology.ts'
-import { DEFAULT_RETRY } from './backoff.ts'
+import { DEFAULT_RETRY } from '../backoff.ts'
 import type { Source, SourceHandlers, SourceState } from './source.ts'
 import { SourceStatus } from './status.ts'
 
@@ -15,8 +15,15 @@ export interface AmqpSourceOptions extends AmqpConnectionOptions {
   /** The topic exchange; `<exchange>.dead` takes what can't be handled. */
   readonly exchange: string
   readonly queues: readonly QueueSpec[]
-  /** Unacknowledged deliveries a queue may have here. @default 200 */
+  /**
+   * Unacknowledged deliveries a queue may have here, and so on their way into the journal at once. RabbitMQ has no
+   * such limit by bytes: at the worst that many messages as large as the broker takes them are in memory. @default 200
+   */
   readonly prefetch?: number
+  /** The largest body that is looked at; a larger one is a dead letter, `too_large`. @default 2 MiB */
+  readonly maxBodyBytes?: () => number
+  /** Bodies on their way into the journal, a queue; the next ones wait for room. @default 16777216 */
+  readonly maxInHandBytes?: number
   /** Attempts at one message before it is dead-lettered. @default 5 */
   readonly maxAttempts?: number
   /**
@@ -40,9 +47,10 @@ export interface AmqpSource extends Source {
 }
 
 /**
- * Consumes each subsystem's queue. Delivery semantics: at least once, in the queue's order, one at a time a
- * subsystem; acknowledged after `onNotification` has resolved. The queues keep what comes while this is away:
- * `onGap` fires only when a queue was deleted.
+ * Consumes each subsystem's queue. Delivery semantics: at least once, in the queue's order: the next message is handed
+ * over when the place of the one before it is settled; acknowledged in that order, after each is kept. The queues keep
+ * what comes while this is away: `onGap` fires only when a queue was deleted. What was in hand when a connection or
+ * the process ended comes again: the journal drops it where it has a `message-id`.
  */
 export function createAmqpSource(options: AmqpSourceOptions): AmqpSource {
   return new QueueSource(options)
@@ -59,7 +67,7 @@ class QueueSource implements AmqpSource {
   readonly #consumers = new Map<string, QueueConsumer>()
   /** Why a queue is not consumed, by queue. */
   readonly #troubles = new Map<string, string>()
-  /** Why a queue's first message holds up the others, by queue. */
+  /** Why a queue's message holds up those behind it, by queue. */
   readonly #stalls = new Map<string, string>()
   /** Queues whose consumer has not yet said anything on this connection. */
   readonly #opening = new Set<string>()
@@ -156,6 +164,8 @@ class QueueSource implements AmqpSource {
     const {
       exchange,
       prefetch = 200,
+      maxBodyBytes = () => 2 * 1024 * 1024,
+      maxInHandBytes = 16 * 1024 * 1024,
       maxAttempts = 5,
       maxDeliveries = 100,
       stallMs = 5_000,
@@ -167,6 +177,8 @@ class QueueSource implements AmqpSource {
     return new QueueConsumer(spec, {
       exchange,
       prefetch,
+      maxBodyBytes,
+      maxInHandBytes,
       maxAttempts,
       maxDeliveries,
       stallMs,

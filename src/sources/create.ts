@@ -1,21 +1,29 @@
 import type { BrokerConfig, PostgresConfig } from '../config/config.ts'
+import type { Notifications } from '../database/notifications.ts'
 import type { Log } from '../ops/log.ts'
 import { PUBLICATIONS_NOTIFY } from '../protocol/names.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { AmqpSource } from './amqp.ts'
 import type { QueueSpec } from './amqp-topology.ts'
+import type { Duty } from './duty.ts'
 import type { PostgresSource } from './postgres.ts'
 import type { Source } from './source.ts'
 
 export interface SourcesOptions {
   /** URL of the LISTEN connection; null without a database. */
   readonly listenUrl: string | null
+  /** The LISTEN connection to it that is shared; without, the source has one of its own. */
+  readonly notifications?: Notifications
+  /** Where several nodes hear the same. */
+  readonly duty?: Duty
   /** Further databases of that server. */
   readonly databases: PostgresConfig['databases']
   readonly broker: BrokerConfig | null
   /** Every subsystem that the config knows. */
   readonly subsystems: Iterable<string>
   readonly registry: Registry
+  /** The largest body of a queue's message. */
+  readonly maxBodyBytes: () => number
   readonly log: Log
 }
 
@@ -45,20 +53,25 @@ export async function createSources(options: SourcesOptions): Promise<Sources> {
 
 async function amqpSource(
   broker: BrokerConfig,
-  { registry, subsystems, log }: SourcesOptions,
+  { registry, subsystems, maxBodyBytes, log }: SourcesOptions,
 ): Promise<AmqpSource> {
   const { createAmqpSource } = await import('./amqp.ts')
-  return createAmqpSource({ ...broker, queues: queuesOf(broker, registry, subsystems), log })
+  return createAmqpSource({ ...broker, queues: queuesOf(broker, registry, subsystems), maxBodyBytes, log })
 }
 
 async function postgresSources(
   url: string,
-  { databases, registry, log }: SourcesOptions,
+  { databases, notifications, duty, registry, log }: SourcesOptions,
 ): Promise<PostgresSource[]> {
   const { createPostgresSource } = await import('./postgres.ts')
   const own = databaseOf(url)
-  const common = { channel: PUBLICATIONS_NOTIFY, notify: registry.notify, log }
-  const home = createPostgresSource({ ...common, name: 'postgres', url, database: own })
+  const common = { channel: PUBLICATIONS_NOTIFY, notify: registry.notify, log, ...(duty && { duty }) }
+  const home = createPostgresSource({
+    ...common,
+    name: 'postgres',
+    listen: notifications ?? { url },
+    database: own,
+  })
   const others = databases.filter((database) => database !== own)
   return [
     home,
@@ -66,7 +79,7 @@ async function postgresSources(
       createPostgresSource({
         ...common,
         name: `postgres:${database}`,
-        url: withDatabase(url, database),
+        listen: { url: withDatabase(url, database) },
         database,
       }),
     ),

@@ -111,6 +111,8 @@ export class Commands {
         return reply(client, frame.id, 'null')
       case 'history':
         return this.#history(client, frame)
+      case 'confirm':
+        return this.#confirm(client, frame, inbox)
       case 'authenticate':
         return this.#authenticate(client, frame)
       case 'ping':
@@ -143,6 +145,26 @@ export class Commands {
         this.#running.delete(answered)
       })
     this.#running.add(answered)
+  }
+
+  /** Answers when it is durable; other frames go on meanwhile, unless very many wait for that. */
+  #confirm(client: Client, frame: ClientFrame & { type: 'confirm' }, inbox: Inbox): MaybePromise<void> {
+    const durable = this.#deps.subscriber.confirm(client, frame.channel, frame.cursor)
+    inbox.pendingConfirms++
+    const answered = durable
+      .then(
+        () => {
+          this.#deps.counts.confirms++
+          reply(client, frame.id, 'null')
+        },
+        (error: unknown) => this.refuse(client, frame.id, error),
+      )
+      .finally(() => {
+        inbox.pendingConfirms--
+        this.#running.delete(answered)
+      })
+    this.#running.add(answered)
+    return inbox.pendingConfirms < MAX_CONFIRMS ? undefined : answered
   }
 
   #publish(
@@ -195,6 +217,9 @@ export class Commands {
     }
   }
 }
+
+/** Confirms of one connection that are not durable yet, before its next frame waits for them. */
+const MAX_CONFIRMS = 100
 
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
 

@@ -1,6 +1,6 @@
 import { tokenOf } from '../auth/bearer.ts'
 import { parseCookies } from '../auth/cookies.ts'
-import type { Range } from '../hub/recovery.ts'
+import type { Range } from '../hub/subscriber.ts'
 import type { Request } from '../listeners/listener.ts'
 import { ClientError } from '../protocol/codes.ts'
 import { isChannel } from '../protocol/names.ts'

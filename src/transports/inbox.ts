@@ -8,6 +8,8 @@ export class Inbox {
   readonly calls = new Bucket()
   /** Calls under way. */
   pendingCalls = 0
+  /** Confirms that are not durable yet. */
+  pendingConfirms = 0
   /** A frame is being handled whose answer must come before the next is looked at. */
   busy = false
   #waiting: (string | null)[] = []

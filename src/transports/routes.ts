@@ -1,9 +1,12 @@
+import type { Cluster } from '../hub/cluster.ts'
+import type { History } from '../hub/history.ts'
 import type { Health } from '../ops/health.ts'
 import type { Metrics } from '../ops/metrics.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { Request, Response } from '../listeners/listener.ts'
 import type { Live } from '../rules.ts'
 import type { HttpSource } from '../sources/http.ts'
+import { type ApiDependencies, apiRoutes } from './api.ts'
 import { JSON_HEADERS, type Route } from './http.ts'
 
 export interface RoutesDependencies {
@@ -11,6 +14,9 @@ export interface RoutesDependencies {
   readonly http: HttpSource
   readonly health: Health
   readonly metrics: Metrics
+  readonly cluster: Cluster
+  readonly history: History
+  publishAll: ApiDependencies['publishAll']
   refuse(response: Response, error: unknown): void
 }
 
@@ -20,6 +26,14 @@ export function routes(deps: RoutesDependencies): Route[] {
   return [
     { path: '/publish', methods: { POST: (request, response) => http.publish(request, response) } },
     { path: '/api/publish', methods: { POST: (request, response) => http.publishByApi(request, response) } },
+    ...apiRoutes({
+      live,
+      cluster: deps.cluster,
+      history: deps.history,
+      publishAll: (submissions) => deps.publishAll(submissions),
+      accepting: () => http.state === 'up',
+      refuse: (response, error) => deps.refuse(response, error),
+    }),
     { path: '/healthz', methods: { GET: (_request, response) => answer(response, 200, { ok: true }) } },
     {
       path: '/readyz',

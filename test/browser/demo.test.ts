@@ -241,38 +241,49 @@ await t.test('twenty-five at a time, and more on demand, while new ones arrive',
   await postgres.psql('DELETE FROM livemessage_messages.message')
 })
 
-await t.test(
-  'a daemon that restarts: the page comes back by itself, and says what it can not know',
-  async (t) => {
-    const port = await freePort()
-    const first = await startDaemon(t, { ...CONFIG, ...SERVERS, port })
-    const page = await open(first)
-    await become(page, 'Ann')
-    await speak(page, 'before the restart')
-    await heard(page, 'before the restart')
-    await first.stop('restart')
-    await page.locator('.connection:not([data-state=connected])').waitFor()
-    await postgres.psql(
-      `INSERT INTO livemessage_messages.message (to_user, subject) VALUES ('ann', 'meanwhile')`,
-    )
-    const second = await startDaemon(t, { ...CONFIG, ...SERVERS, port })
-    await second.publish('chat:general', { name: 'curl', text: 'before anybody was back' })
-    await connected(page)
-    await heard(page, 'before anybody was back')
-    await page.locator('.gap').waitFor()
-    t.same((await page.locator('#chat-lines > li').allTextContents()).slice(-2), [
-      'Something may be missing here: the daemon could not tell what came meanwhile.',
-      await page.locator('.line').last().textContent(),
-    ])
-    await page.locator('.subject', { hasText: 'meanwhile' }).waitFor()
-    t.match(await page.locator('#facts').textContent(), /^as ann/, 'and it is the same user')
-    await second.publish('chat:general', { name: 'curl', text: 'after it' })
-    await heard(page, 'after it')
-    t.equal((await texts(page)).filter((text) => text === 'before anybody was back').length, 1)
-    await second.stop()
-    await postgres.psql('DELETE FROM livemessage_messages.message')
-  },
-)
+for (const journal of ['memory', 'postgres'] as const) {
+  const knows = journal === 'postgres'
+  const ending = knows ? 'misses nothing' : 'says what it can not know'
+  await t.test(
+    `a daemon with its journal in ${journal} restarts: the page comes back by itself, and ${ending}`,
+    async (t) => {
+      const port = await freePort()
+      const server = knows ? postgres : await startPostgres(t)
+      const servers = { ...SERVERS, postgres: { url: server.url }, journal }
+      const config = { ...CONFIG, ...servers, port }
+      const first = await startDaemon(t, config, { migrate: true })
+      const page = await open(first)
+      await become(page, 'Ann')
+      await speak(page, 'before the restart')
+      await heard(page, 'before the restart')
+      await first.stop('restart')
+      await page.locator('.connection:not([data-state=connected])').waitFor()
+      await server.psql(
+        `INSERT INTO livemessage_messages.message (to_user, subject) VALUES ('ann', 'meanwhile')`,
+      )
+      const second = await startDaemon(t, config, { migrate: true })
+      await second.publish('chat:general', { name: 'curl', text: 'before anybody was back' })
+      await connected(page)
+      await heard(page, 'before anybody was back')
+      if (knows) {
+        t.equal(await page.locator('.gap').count(), 0)
+      } else {
+        await page.locator('.gap').waitFor()
+        t.same((await page.locator('#chat-lines > li').allTextContents()).slice(-2), [
+          'Something may be missing here: the daemon could not tell what came meanwhile.',
+          await page.locator('.line').last().textContent(),
+        ])
+      }
+      await page.locator('.subject', { hasText: 'meanwhile' }).waitFor()
+      t.match(await page.locator('#facts').textContent(), /^as ann/, 'and it is the same user')
+      await second.publish('chat:general', { name: 'curl', text: 'after it' })
+      await heard(page, 'after it')
+      t.equal((await texts(page)).filter((text) => text === 'before anybody was back').length, 1)
+      await second.stop()
+      await server.psql('DELETE FROM livemessage_messages.message')
+    },
+  )
+}
 
 await t.test('a connection that is lost for a moment: nothing is missing, and no gap is shown', async (t) => {
   const page = await open()

@@ -23,7 +23,8 @@ t.test('init: what it writes passes check, starts with a database of its own, an
   t.match(await client.next({ type: 'message' }), { channel: 'hello:everyone', data: { text: 'hello, Ann' } })
   t.match((await daemon.logged({ msg: 'listening' }))['parts'], [
     { name: 'node' },
-    { name: 'journal memory' },
+    { name: 'journal postgres' },
+    { name: 'bus postgres' },
     { name: 'database' },
     { name: 'http' },
     { name: 'postgres' },

@@ -31,7 +31,8 @@ t.test('ACTIONS alone is a config; everything else has its default', async (t) =
     host: '127.0.0.1',
     port: 7777,
     socket: null,
-    journal: 'memory',
+    journal: 'postgres',
+    workers: 1,
     postgres: {
       directory: '/app/.livemessages/postgres',
       minConnections: 1,
@@ -52,7 +53,13 @@ t.test('ACTIONS alone is a config; everything else has its default', async (t) =
     dev: false,
     log: { level: 'info' },
   })
-  t.strictSame(config.channels.get('chat'), { access: 'none', publish: 'none', history: null })
+  t.strictSame(config.channels.get('chat'), {
+    access: 'none',
+    publish: 'none',
+    history: null,
+    mailbox: false,
+    conflate: null,
+  })
 })
 
 t.test('durations and sizes come out as milliseconds and bytes', async (t) => {
@@ -191,8 +198,6 @@ t.test('every problem is reported at once: key, what was expected, what came', a
       "expected the name of an action (1 to 64 letters, digits, '_' and '-', the first a letter), got '1st'",
     chanels: "is no key of the config (did you mean 'channels'?)",
     port: 'expected a whole number from 0 to 65535, got 70000',
-    journal: "'postgres' comes with a later version; 'memory' is what this one has",
-    workers: 'more than 1 comes with a later version',
     dev: "expected a loopback host (the demo page lets everybody publish), got host '0.0.0.0'",
     ping: "expected a duration such as '15s', '7d' or milliseconds, more than 0 up to 24 days, got '15'",
     'origins[1]': "expected an origin such as 'https://app.example', or '*', got 'app.example'",
@@ -203,8 +208,6 @@ t.test('every problem is reported at once: key, what was expected, what came', a
     'channels.chat.history.maxAge':
       "expected a duration such as '15s', '7d' or milliseconds, more than 0, got 'week'",
     'channels.chat.presence': 'true comes with a later version',
-    'channels.quotes.conflate': 'comes with a later version',
-    'channels.messages.delivery': "'mailbox' comes with a later version; 'journaled' is what this one has",
     'channels.feed.delivery':
       "'transient' keeps nothing, but history says how much to keep: leave one of them out",
     'postgres.minConnections': 'expected at most maxConnections (2), got 5',
@@ -249,14 +252,15 @@ t.test(
         feed: { delivery: 'journaled', history: { count: 5, maxAge: '1h' }, presence: false },
       },
     })
+    const plain = { mailbox: false, conflate: null }
     const retention = { count: 1000, maxAgeMs: 604_800_000 }
     t.strictSame(Object.fromEntries(channels), {
-      chat: { access: 'none', publish: 'none', history: null },
-      room: { access: 'hook', publish: 'none', history: null },
-      mail: { access: 'user', publish: 'none', history: retention },
-      quotes: { access: 'public', publish: 'authenticated', history: null },
-      log: { access: 'none', publish: 'none', history: retention },
-      feed: { access: 'none', publish: 'none', history: { count: 5, maxAgeMs: 3_600_000 } },
+      chat: { access: 'none', publish: 'none', history: null, ...plain },
+      room: { access: 'hook', publish: 'none', history: null, ...plain },
+      mail: { access: 'user', publish: 'none', history: retention, ...plain },
+      quotes: { access: 'public', publish: 'authenticated', history: null, ...plain },
+      log: { access: 'none', publish: 'none', history: retention, ...plain },
+      feed: { access: 'none', publish: 'none', history: { count: 5, maxAgeMs: 3_600_000 }, ...plain },
     })
   },
 )
@@ -460,3 +464,52 @@ t.test(
     ])
   },
 )
+
+t.test('journal and workers: what the servers at hand allow', async (t) => {
+  const postgres = { url: 'postgres://localhost/app' }
+  const broker = { host: 'localhost' }
+  const history = { history: {} }
+  t.equal(resolve({ postgres }).journal, 'postgres')
+  t.equal(resolve({ postgres: false }).journal, 'memory')
+  t.equal(
+    resolve({ postgres: false, broker }).journal,
+    'memory',
+    'a stream is declared where it is asked for',
+  )
+  t.equal(resolve({ postgres: false, broker, journal: 'rabbitmq', workers: 4 }).workers, 4)
+  t.strictSame(problems({ ACTIONS: {}, postgres: false, journal: 'postgres' }), {
+    journal: "'postgres' needs a database, got postgres: false",
+  })
+  t.strictSame(problems({ ACTIONS: {}, postgres, journal: 'rabbitmq' }), {
+    journal: "'rabbitmq' needs a broker, got none: set broker.url",
+  })
+  t.strictSame(problems({ ACTIONS: {}, postgres: false, workers: 2 }), {
+    workers: '2 processes need a database or a broker between them, got neither: set postgres or broker',
+  })
+  t.strictSame(
+    problems({ ACTIONS: {}, postgres, journal: 'memory', workers: 2, channels: { chat: history } }),
+    {
+      workers: "2 processes can't share a journal in memory: set journal to 'postgres'",
+    },
+  )
+  t.strictSame(
+    problems({ ACTIONS: {}, postgres, journal: 'memory', workers: 2, channels: { chat: {} } }),
+    {},
+    'all transient',
+  )
+  t.strictSame(problems({ ACTIONS: {}, postgres: false, channels: { chat: { delivery: 'mailbox' } } }), {
+    'channels.chat.delivery':
+      "'mailbox' keeps each user's place in the database: it needs journal: 'postgres', got 'memory'",
+  })
+  t.strictSame(problems({ ACTIONS: {}, channels: { chat: { conflate: 'symbol', ...history } } }), {
+    'channels.chat.conflate': 'keeps the latest value in place of a history: leave one of them out',
+  })
+})
+
+t.test('a mailbox keeps longer than a history, where nothing is said', async (t) => {
+  const { channels } = resolve({
+    channels: { chat: { delivery: 'mailbox' }, feed: { delivery: 'journaled' } },
+  })
+  t.match(channels.get('chat'), { mailbox: true, history: { maxAgeMs: 30 * 86_400_000 } })
+  t.match(channels.get('feed'), { mailbox: false, history: { maxAgeMs: 7 * 86_400_000 } })
+})

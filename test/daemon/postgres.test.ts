@@ -9,6 +9,8 @@ import { until } from '../support/wait.ts'
 const postgres = await startPostgres(t)
 const CONFIG: TestConfig = {
   postgres: { url: postgres.url },
+  // What a journal in PostgreSQL does in an outage is in test/nodes and test/journal.
+  journal: 'memory',
   ACTIONS: {
     messages: {
       sender: {
@@ -31,7 +33,12 @@ t.test('down at start: it starts and says so; up: it works', async (t) => {
   await postgres.stop()
   const daemon = await startDaemon(t, CONFIG)
   await notReady(t, daemon)
-  t.match(daemon.started.parts, [{ name: 'node' }, {}, { name: 'database', ready: false }])
+  t.match(daemon.started.parts, [
+    { name: 'node' },
+    {},
+    { name: 'bus postgres', ready: false },
+    { name: 'database', ready: false },
+  ])
   t.equal((await daemon.publish('chat:a', 'by HTTP')).status, 200, 'what does not need it works')
   await postgres.restart()
   await ready(daemon)
@@ -132,11 +139,12 @@ async function notReady(t: Test, daemon: TestDaemon): Promise<void> {
     const response = await fetch(`${daemon.url}/readyz`)
     const body = (await response.json()) as { parts: { name: string; state: string }[] }
     const names = body.parts.filter(({ state }) => state === 'down').map(({ name }) => name)
-    return response.status === 503 && names.length === 2 && body.parts
+    return response.status === 503 && names.length === 3 && body.parts
   })
   t.match(parts, [
     {},
     {},
+    { name: 'bus postgres', state: 'down' },
     { name: 'database', state: 'down', reason: /.{5}/ },
     {},
     { name: 'postgres', state: 'down' },

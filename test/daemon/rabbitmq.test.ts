@@ -39,7 +39,7 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
   await client.subscribe('chat:a')
 
   await t.test('down at start: it starts and says so; up: it works', async (t) => {
-    t.match(await readyz(daemon), { status: 503, down: ['amqp'] })
+    t.match(await readyz(daemon), { status: 503, down: ['bus rabbitmq', 'amqp'] })
     t.equal((await fetch(`${daemon.url}/readyz?scope=node`)).status, 200)
     t.match(await publish('chat:a', '1'), { code: 3, stderr: /BROKER_UNREACHABLE: no queue takes chat\.a/ })
     proxy.accept()
@@ -148,7 +148,7 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
       await delay(2000)
       await rabbit.kill()
       await until('red', async () => (await readyz(daemon)).status === 503)
-      t.match(await readyz(daemon), { down: ['amqp'] })
+      t.match(await readyz(daemon), { down: ['bus rabbitmq', 'amqp'] })
       t.equal((await daemon.publish('chat:a', 'meanwhile')).status, 200)
       t.match(await client.next({ type: 'message' }), { data: 'meanwhile' })
       t.match(await publish('chat:a', '1'), { code: 3, stderr: /BROKER_UNREACHABLE: no connection/ })

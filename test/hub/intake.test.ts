@@ -14,8 +14,10 @@ async function setup(change: Changing) {
   }
   const parts = await startParts(t, { ...CHANNELS, ACTIONS: { chat: { sender: defineSender({ route }) } } })
   const data = { text: 'as it came', list: [{ n: 1 }] }
-  const take = async (): Promise<void> =>
-    parts.intake.take({ source: 'test', name: 'chat', subsystem: 'chat', data })
+  const take = async (): Promise<void> => {
+    const taken = await parts.intake.take({ source: 'test', name: 'chat', subsystem: 'chat', data })
+    await taken?.kept
+  }
   return { parts, data, take }
 }
 
@@ -30,7 +32,7 @@ t.test('a sender that changes its notification gets an error, and nothing is pub
     const { parts, data, take } = await setup(change)
     await t.rejects(take(), { code: 'internal', message: 'chat.sender failed' }, name)
     t.strictSame(data, { text: 'as it came', list: [{ n: 1 }] })
-    t.equal(parts.journal.head, 0)
+    t.equal(parts.backbone.journal.head, 0)
   }
 })
 

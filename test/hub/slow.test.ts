@@ -11,6 +11,8 @@ const HELD_BACK = 500
 /** A link of the worst kind: the reader takes nothing, and what is published is held back as long as may be. */
 class Stalled {
   open = true
+  /** On a conflated channel, and not set aside from it. */
+  conflated = false
   buffered = 0
   pending = 0
   dropped = 0
@@ -49,6 +51,11 @@ function guarded(): { stalled: Stalled; guard: SlowGuard } {
     close: () => {
       stalled.open = false
     },
+    setAside: () => {
+      const { conflated } = stalled
+      stalled.conflated = false
+      return conflated
+    },
     softBytes: SOFT,
     hardBytes: HARD,
   })
@@ -80,6 +87,56 @@ void t.test(
     }
   },
 )
+
+void t.test(
+  'slow guard: who can be set aside is, and then closed only for what else comes; nothing is dropped either',
+  async (t) => {
+    let seed = 11
+    const random = (below: number): number => (seed = (seed * 48_271) % 2_147_483_647) % below
+    let aside = 0
+    let closed = 0
+    for (let trial = 0; trial < 5000; trial++) {
+      const { stalled, guard } = guarded()
+      stalled.conflated = true
+      stalled.send(random(SOFT / 2))
+      // Conflated alone, or with other traffic after it was set aside.
+      const mixed = random(2) === 0
+      const largest = 1 + random(500)
+      for (let step = 0; step < 400 && stalled.open; step++) {
+        const units = 1 + random(largest)
+        const bytes = units * (1 + random(3))
+        const wasOn = stalled.conflated
+        guard.count(units)
+        // Its conflated topics go past who was set aside.
+        if (stalled.conflated || (mixed && step % 3 === 0)) stalled.publish(bytes)
+        else if (mixed && step % 7 === 0) stalled.send(bytes)
+        if (wasOn && !stalled.conflated) aside++
+        if (random(1 + random(50)) === 0) stalled.turn()
+      }
+      stalled.turn()
+      if (stalled.dropped > 0) t.fail(`trial ${trial}: dropped`)
+      if (stalled.open && stalled.buffered > HARD) t.fail(`trial ${trial}: over the hard limit and open`)
+      if (!stalled.open) closed++
+      if (!stalled.open && !mixed) t.fail(`trial ${trial}: closed for what is conflated`)
+    }
+    t.ok(aside > 1000 && closed > 500, `${aside} were set aside, ${closed} closed`)
+  },
+)
+
+void t.test('slow guard: who was set aside and let back is as all others', async (t) => {
+  const { stalled, guard } = guarded()
+  stalled.conflated = true
+  stalled.send(SOFT * 3)
+  guard.count(3000)
+  guard.count(3000)
+  t.equal(stalled.conflated, false)
+  t.equal(stalled.open, true)
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the guard looks at
+  guard.release(stalled as unknown as Client)
+  guard.count(3000)
+  guard.count(3000)
+  t.equal(stalled.open, false)
+})
 
 void t.test('slow guard: one frame that is larger than all its room is followed by a look', async (t) => {
   const { stalled, guard } = guarded()

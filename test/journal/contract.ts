@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { formatCursor } from '../../src/journal/cursor.ts'
-import type { Entry, Journal, Retention } from '../../src/journal/journal.ts'
+import type { Draft, Entry, Journal, Placed, Retention } from '../../src/journal/journal.ts'
+import { until } from '../support/wait.ts'
 
 export interface JournalUnderTest {
   readonly journal: Journal
@@ -8,7 +9,18 @@ export interface JournalUnderTest {
   advance(ms: number): void | Promise<void>
 }
 
-export type MakeJournal = (t: Test, options: { readonly windowBytes: number }) => Promise<JournalUnderTest>
+export interface MakeOptions {
+  readonly windowBytes: number
+  readonly idempotencyMs?: number
+}
+
+export type MakeJournal = (t: Test, options: MakeOptions) => Promise<JournalUnderTest>
+
+/** What a kind of journal can't do: nothing else may be missing. */
+export interface Traits {
+  /** Whether `since` and `last` reach further back than the window does. */
+  readonly reachesBeyondWindow: boolean
+}
 
 const KEEP: ReadonlyMap<string, Retention> = new Map([
   ['chat', { count: 100, maxAgeMs: 60_000 }],
@@ -17,20 +29,31 @@ const KEEP: ReadonlyMap<string, Retention> = new Map([
 ])
 
 /** What every journal promises. */
-export function journalContract(t: Test, name: string, make: MakeJournal): void {
-  const started = async (t: Test, windowBytes = 1024 * 1024) => {
-    const { journal, advance } = await make(t, { windowBytes })
+export function journalContract(t: Test, name: string, traits: Traits, make: MakeJournal): void {
+  const started = async (t: Test, options: Partial<MakeOptions> = {}) => {
+    const { journal, advance } = await make(t, { windowBytes: 1024 * 1024, ...options })
     const entries: Entry[] = []
     journal.retain(KEEP)
-    await journal.start({ onEntry: (entry) => entries.push(entry) })
+    await journal.start({
+      onEntry: (entry) => entries.push(entry),
+      onEpoch: () => t.fail('no reason for a new epoch'),
+      onReady: () => undefined,
+    })
     t.teardown(() => journal.stop())
+    await until('the journal is ready', () => journal.ready)
+    /** The entry at a place, when it has come. */
+    const entryAt = async ({ position }: Placed): Promise<Entry> => {
+      await until(`position ${position} comes`, () => journal.head >= position)
+      return entries.find((entry) => entry.position === position)!
+    }
     const append = async (channel: string, ...values: unknown[]) => {
       const appended: Entry[] = []
-      for (const value of values)
-        appended.push(await journal.append({ channel, json: JSON.stringify(value) }))
+      for (const value of values) {
+        appended.push(await entryAt(await journal.append({ channel, json: JSON.stringify(value) })))
+      }
       return appended
     }
-    return { journal, advance, entries, append }
+    return { journal, advance, entries, entryAt, append }
   }
 
   t.test(
@@ -172,10 +195,179 @@ export function journalContract(t: Test, name: string, make: MakeJournal): void 
     t.same(dataOf((await journal.last(['chat:a'], 10)).entries), [3])
   })
 
-  t.test(`${name}: an excluded session stands in the entry`, async (t) => {
-    const { journal, entries } = await started(t)
-    await journal.append({ channel: 'chat:a', json: '1', exclude: 'abc' })
-    t.equal(entries[0]!.exclude, 'abc')
+  t.test(`${name}: an excluded session and a mark stand in the entry`, async (t) => {
+    const { journal, entryAt } = await started(t)
+    const { exclude, mark } = await entryAt(
+      await journal.append({ channel: 'chat:a', json: '"~x"', exclude: 'abc', mark: 'm1' }),
+    )
+    t.same([exclude, mark], ['abc', 'm1'])
+    const page = await journal.last(['chat:a'], 1)
+    t.same([page.entries[0]!.exclude, page.entries[0]!.mark], ['abc', 'm1'])
+  })
+
+  t.test(`${name}: drafts have their places in the order of the calls`, async (t) => {
+    const { journal, entries, entryAt } = await started(t)
+    const calls = Array.from({ length: 500 }, async (_value, index) =>
+      journal.append({ channel: `chat:${index % 3}`, json: String(index) }),
+    )
+    const placed = await Promise.all(calls)
+    await entryAt(placed.at(-1)!)
+    t.same(
+      dataOf(entries),
+      Array.from({ length: 500 }, (_value, index) => index),
+    )
+    t.same(
+      placed.map(({ position }) => position),
+      entries.map(({ position }) => position),
+    )
+    t.ok(placed.every(({ duplicate }) => !duplicate))
+  })
+
+  t.test(`${name}: drafts that belong together stand at adjacent places`, async (t) => {
+    const { journal, entryAt } = await started(t)
+    const drafts = (from: number): Draft[] =>
+      [0, 1, 2].map((index) => ({ channel: 'chat:a', json: String(from + index) }))
+    const all = await Promise.all([
+      journal.appendAll(drafts(0)),
+      journal.append({ channel: 'chat:a', json: '3' }),
+      journal.appendAll(drafts(4)),
+    ])
+    for (const placed of [all[0], all[2]]) {
+      for (const index of [1, 2]) t.equal(placed[index]!.position, placed[index - 1]!.position + 1)
+    }
+    await entryAt(all[2][2]!)
+    t.same(dataOf((await journal.last(['chat:a'], 10)).entries), [0, 1, 2, 3, 4, 5, 6])
+    t.same(await journal.appendAll([]), [])
+  })
+
+  t.test(`${name}: the second draft with a key is answered with the place of the first`, async (t) => {
+    const { journal, entries, append } = await started(t)
+    const draft = { channel: 'chat:a', json: '1', key: 'k' }
+    // At once and later: in one batch, or in two.
+    const twins = await Promise.all([journal.append(draft), journal.append(draft)])
+    const later = await journal.append(draft)
+    t.same(
+      [...twins, later].map(({ duplicate }) => duplicate),
+      [false, true, true],
+    )
+    t.equal(new Set([...twins, later].map(({ position }) => position)).size, 1)
+    const elsewhere = await journal.append({ ...draft, channel: 'chat:b' })
+    t.equal(elsewhere.duplicate, false, 'the same key on another channel is another')
+    await append('chat:a', 2)
+    t.same(dataOf(entries), [1, 1, 2])
+  })
+
+  t.test(`${name}: a key with other data is a conflict, and nothing else suffers`, async (t) => {
+    const { journal, entries, append } = await started(t)
+    await journal.append({ channel: 'chat:a', json: '1', key: 'k' })
+    const [before, conflict, after] = await Promise.allSettled([
+      (async () => journal.append({ channel: 'chat:a', json: '2' }))(),
+      (async () => journal.append({ channel: 'chat:a', json: '3', key: 'k' }))(),
+      (async () => journal.append({ channel: 'chat:a', json: '4' }))(),
+    ])
+    t.same([before.status, after.status], ['fulfilled', 'fulfilled'])
+    t.match(conflict, { status: 'rejected', reason: { name: 'ClientError', code: 'conflict' } })
+    await append('chat:a', 5)
+    t.same(dataOf(entries), [1, 2, 4, 5])
+  })
+
+  t.test(
+    `${name}: of drafts that belong together, those that are known are not appended again`,
+    async (t) => {
+      const { journal, entries, append } = await started(t)
+      await journal.append({ channel: 'chat:a', json: '2', key: 'k2' })
+      const placed = await journal.appendAll([
+        { channel: 'chat:a', json: '1', key: 'k1' },
+        { channel: 'chat:a', json: '2', key: 'k2' },
+        { channel: 'chat:a', json: '3', key: 'k3' },
+      ])
+      t.same(
+        placed.map(({ duplicate }) => duplicate),
+        [false, true, false],
+      )
+      t.equal(placed[2]!.position, placed[0]!.position + 1)
+      await append('chat:a', 4)
+      t.same(dataOf(entries), [2, 1, 3, 4])
+    },
+  )
+
+  t.test(`${name}: a key is forgotten when its time is over`, async (t) => {
+    const { journal, advance } = await started(t, { idempotencyMs: 300 })
+    const first = await journal.append({ channel: 'chat:a', json: '1', key: 'k' })
+    await advance(400)
+    const second = await journal.append({ channel: 'chat:a', json: '2', key: 'k' })
+    t.equal(second.duplicate, false)
+    t.ok(second.position > first.position)
+  })
+
+  t.test(`${name}: pages meet the live stream under a burst, without gap or repetition`, async (t) => {
+    const { journal, entries, append } = await started(t)
+    const [first] = await append('chat:a', 'start')
+    const writing = { now: true }
+    const writer = (async () => {
+      for (let index = 0; index < 1500; index += 5) {
+        const placed = await Promise.all(
+          [0, 1, 2, 3, 4].map(async (more) =>
+            journal.append({ channel: 'chat:a', json: String(index + more) }),
+          ),
+        )
+        if (index % 50 === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+        t.equal(placed.length, 5)
+      }
+      writing.now = false
+    })()
+    journal.retain(new Map([['chat', { count: 5000, maxAgeMs: 60_000 }]]))
+    let joined = 0
+    while (writing.now) {
+      const seen: Entry[] = []
+      let position = first!.position
+      for (;;) {
+        const page = await journal.since(['chat:a'], position, 40)
+        t.same(page.lost, [])
+        seen.push(...page.entries)
+        position = page.upTo
+        if (!page.more && page.upTo === journal.head) break
+        if (joined % 2 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      // In this same turn: whatever comes now is live.
+      const live = entries.length
+      const missed = entries.filter(({ position: at }) => at > first!.position).slice(0, live)
+      t.same(dataOf(seen), dataOf(missed))
+      joined++
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await writer
+    t.ok(joined > 1)
+  })
+
+  t.test(
+    `${name}: ${traits.reachesBeyondWindow ? 'what left the window is found' : 'what left the window is told to be lost'}`,
+    async (t) => {
+      const { journal, append } = await started(t, { windowBytes: 10_000 })
+      const before = journal.head
+      for (let index = 0; index < 60; index++) await append('chat:a', `${index} ${'x'.repeat(300)}`)
+      const page = await journal.since(['chat:a'], before, 100)
+      if (traits.reachesBeyondWindow) {
+        t.same(page.lost, [])
+        t.equal(page.entries.length, 60)
+        t.equal((await journal.last(['chat:a'], 50)).entries.length, 50)
+      } else {
+        t.same(page.lost, ['chat:a'])
+        t.same(page.entries, [])
+      }
+    },
+  )
+
+  t.test(`${name}: retention passes a cursor: told once, and live from then on`, async (t) => {
+    const { journal, append } = await started(t)
+    const [seen] = await append('short:a', 1)
+    await append('short:a', 2, 3, 4, 5)
+    const page = await journal.since(['short:a'], seen!.position, 10)
+    t.same([page.lost, page.entries], [['short:a'], []])
+    t.equal(page.upTo, journal.head)
+    await append('short:a', 6)
+    const next = await journal.since(['short:a'], page.upTo, 10)
+    t.same([next.lost, dataOf(next.entries)], [[], [6]])
   })
 
   t.test(`${name}: two of them never share an epoch`, async (t) => {

@@ -2,20 +2,25 @@ import t from 'tap'
 import { MemoryJournal } from '../../src/journal/memory.ts'
 import { journalContract } from './contract.ts'
 
-journalContract(t, 'memory', (_t, { windowBytes }) => {
-  let now = 1_700_000_000_000
-  return Promise.resolve({
-    journal: new MemoryJournal({ windowBytes, now: () => now }),
-    advance: (ms: number) => {
-      now += ms
-    },
-  })
-})
+journalContract(
+  t,
+  'memory',
+  { reachesBeyondWindow: false },
+  (_t, { windowBytes, idempotencyMs = 60_000 }) => {
+    let now = 1_700_000_000_000
+    return Promise.resolve({
+      journal: new MemoryJournal({ windowBytes, idempotencyMs: () => idempotencyMs, now: () => now }),
+      advance: (ms: number) => {
+        now += ms
+      },
+    })
+  },
+)
 
 t.test('memory: over its budget the oldest of all channels go first', async (t) => {
   const journal = new MemoryJournal({ windowBytes: 20_000 })
   journal.retain(new Map([['chat', { count: 1000, maxAgeMs: 60_000 }]]))
-  journal.start({ onEntry: () => undefined })
+  journal.start({ onEntry: () => undefined, onEpoch: () => undefined, onReady: () => undefined })
   t.teardown(() => journal.stop())
   journal.append({ channel: 'chat:quiet', json: '1' })
   const beforeBusy = journal.head
@@ -40,7 +45,7 @@ t.test('memory: a random mix of channels, counts and ages never lies and keeps i
     ]),
   )
   const all: { channel: string; position: number }[] = []
-  journal.start({ onEntry: (entry) => all.push(entry) })
+  journal.start({ onEntry: (entry) => all.push(entry), onEpoch: () => undefined, onReady: () => undefined })
   t.teardown(() => journal.stop())
   let seed = 42
   const random = (below: number): number => {

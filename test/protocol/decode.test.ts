@@ -26,6 +26,14 @@ void t.test(
   },
 )
 
+void t.test('a confirm names a channel and a cursor', async (t) => {
+  const frame = { type: 'confirm', id: 1, channel: 'inbox:1', cursor: 'abc-1' }
+  t.same(decode(JSON.stringify(frame)), frame)
+  t.throws(() => decode(JSON.stringify({ ...frame, cursor: 1 })), { code: 'invalid_input', id: 1 })
+  t.throws(() => decode(JSON.stringify({ ...frame, cursor: undefined })), { code: 'invalid_input', id: 1 })
+  t.throws(() => decode(JSON.stringify({ ...frame, channel: 'inbox' })), { code: 'unknown_channel', id: 1 })
+})
+
 void t.test('what a client sent is never quoted at length, nor what V8 says of it', async (t) => {
   const secret = 'x'.repeat(1000)
   for (const text of [`{"type":"${secret}"}`, `{"token":"${secret}`])

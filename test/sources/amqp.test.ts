@@ -86,7 +86,7 @@ async function suite(): Promise<void> {
       server: rabbit.own
         ? { settleMs: 2_000, kill: () => rabbit.kill(), restart: () => rabbit.restart() }
         : null,
-      create: ({ url, retry, log }) => {
+      create: ({ url, retry, log, stallMs = 5_000 }) => {
         const exchange = fresh()
         const source = createAmqpSource({
           url,
@@ -94,6 +94,7 @@ async function suite(): Promise<void> {
           queues: [{ subsystem: 'chat', queue: `${exchange}.chat` }],
           log,
           retry,
+          stallMs,
           heartbeatS: 1,
           connectMs: 2_000,
           closeMs: 200,
@@ -232,6 +233,145 @@ async function suite(): Promise<void> {
     const channel = await (await operator(t)).createChannel()
     t.match(await channel.checkQueue(`${exchange}.chat`), { messageCount: 0 }, 'all are acknowledged')
   })
+
+  void t.test('up to prefetch are in hand; only an unbroken run of those kept is acknowledged', async (t) => {
+    const { source, heard, say, exchange } = make(t, { prefetch: 4, drainMs: 50 })
+    const keep: (() => void)[] = []
+    heard.handle = () => ({ kept: new Promise((resolve) => keep.push(resolve)) })
+    await source.start(heard)
+    for (const body of ['0', '1', '2', '3', '4', '5']) await say('chat.a', body)
+    await until('as many as it may', () => keep.length === 4)
+    for (const index of [1, 2]) keep[index]?.()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    t.same(heard.data, [0, 1, 2, 3], 'acknowledgements of later ones wait for the first')
+    keep[0]?.()
+    await until('the next', () => keep.length === 6)
+    t.same(heard.data, [0, 1, 2, 3, 4, 5])
+    keep[5]?.()
+    await source.stop()
+    const next = make(t, { exchange })
+    await next.source.start(next.heard)
+    await until('what was not acknowledged', () => next.heard.data.length === 3)
+    t.same(next.heard.data, [3, 4, 5], 'the last was kept, those before it were not')
+  })
+
+  void t.test('many are on their way at once: the queue is as fast as the journal', async (t) => {
+    const { source, heard, exchange } = make(t)
+    heard.handle = () => ({ kept: new Promise((resolve) => setTimeout(resolve, 20)) })
+    await source.start(heard)
+    const publisher = await createAmqpPublisher({ url: rabbit.url, exchange })
+    t.teardown(() => publisher.close())
+    const began = Date.now()
+    await Promise.all(Array.from({ length: 1_000 }, (_, i) => publisher.publish('chat:a', String(i))))
+    await until('all', () => heard.data.length === 1_000)
+    t.ok(Date.now() - began < 10_000, `one at a time it would take 20 s, took ${Date.now() - began} ms`)
+    t.same(
+      heard.data,
+      Array.from({ length: 1_000 }, (_, i) => i),
+    )
+  })
+
+  void t.test('bodies on their way are bounded: the next one waits for room', async (t) => {
+    const { source, heard, say } = make(t, { maxInHandBytes: 2_000 })
+    const keep: (() => void)[] = []
+    heard.handle = () => ({ kept: new Promise((resolve) => keep.push(resolve)) })
+    await source.start(heard)
+    for (let i = 0; i < 4; i++) await say('chat.a', JSON.stringify('x'.repeat(1_000)))
+    await until('two', () => keep.length === 2)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    t.equal(keep.length, 2)
+    keep[1]?.()
+    await until('the third', () => keep.length === 3)
+    for (const one of keep) one()
+    await until('the fourth', () => keep.length === 4)
+    keep[3]?.()
+  })
+
+  void t.test('a body over its limit is a dead letter, and is not looked at', async (t) => {
+    const { source, heard, say, dead } = make(t, { maxBodyBytes: () => 100 })
+    await source.start(heard)
+    await say('chat.a', '{'.repeat(101))
+    await say('chat.a', '"good"')
+    await until('the good one', () => heard.data.length === 1)
+    t.match(await letters(t, dead, 1), [{ headers: { 'x-livemessage-reason': 'too_large' } }])
+  })
+
+  void t.test('what the journal refuses is dead-lettered before any behind it is acknowledged', async (t) => {
+    const { source, heard, say, exchange, dead } = make(t, { drainMs: 50 })
+    const channel = await (await operator(t)).createChannel()
+    await source.start(heard)
+    const full = `${exchange}-full`
+    await channel.assertQueue(full, { arguments: { 'x-max-length': 1, 'x-overflow': 'reject-publish' } })
+    channel.sendToQueue(full, Buffer.from('"in the way"'))
+    await until('full', async () => (await channel.checkQueue(full)).messageCount === 1)
+    await channel.bindQueue(full, dead, '#')
+    heard.handle = ({ data }) => ({
+      kept: data === 1 ? Promise.reject(new ClientError('conflict', 'another body')) : Promise.resolve(),
+    })
+    for (const body of ['1', '2']) await say('chat.a', body)
+    await until('both', () => heard.data.length === 2)
+    await until('down', () => source.state === 'down')
+    await source.stop()
+    await until('both to be back', async () => {
+      return (await channel.checkQueue(`${exchange}.chat`)).messageCount === 2
+    })
+    await channel.deleteQueue(full)
+  })
+
+  void t.test('after a cut, what was in hand is waited for before it is handed over again', async (t) => {
+    const proxy = await startProxy(t, rabbit.url)
+    const { source, heard, say } = make(t, { url: proxy.url(rabbit.url) })
+    const keep: (() => void)[] = []
+    heard.handle = () => ({ kept: new Promise((resolve) => keep.push(resolve)) })
+    await source.start(heard)
+    for (const body of ['1', '2']) await say('chat.a', body)
+    await until('both in hand', () => keep.length === 2)
+    proxy.cut()
+    await until('up again', () => heard.states.length === 3 && source.state === 'up')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    t.equal(keep.length, 2)
+    for (const one of keep) one()
+    await until('both again', () => keep.length === 4)
+    t.same(heard.data, [1, 2, 1, 2])
+    t.equal(heard.notifications[0]?.patience, 'wait')
+    for (const one of keep) one()
+  })
+
+  void t.test(
+    'one that ends the process is alone in hand when it comes back: those before it are acknowledged',
+    async (t) => {
+      const exchange = fresh()
+      const declared = make(t, { exchange })
+      await declared.source.start(declared.heard)
+      await declared.source.stop()
+      for (const body of ['1', '2', '3']) await declared.say('chat.a', body)
+      for (let i = 0; i < 3; i++) {
+        const model = await connect(rabbit.url)
+        model.on('error', () => {})
+        const channel = await model.createChannel()
+        await new Promise<void>((resolve, reject) => {
+          let taken = 0
+          channel.consume(`${exchange}.chat`, () => ++taken === 3 && resolve()).catch(reject)
+        })
+        await model.close()
+      }
+      const { source, heard } = make(t, { exchange, drainMs: 50 })
+      const keep: (() => void)[] = []
+      heard.handle = () => ({ kept: new Promise((resolve) => keep.push(resolve)) })
+      await source.start(heard)
+      await until('the first', () => keep.length === 1)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      t.same(heard.data, [1], 'nothing else is in hand')
+      keep[0]?.()
+      await until('the second', () => keep.length === 2)
+      const channel = await (await operator(t)).createChannel()
+      t.equal((await channel.checkQueue(`${exchange}.chat`)).messageCount, 0)
+      await source.stop()
+      await until('two are back', async () => {
+        return (await channel.checkQueue(`${exchange}.chat`)).messageCount === 2
+      })
+    },
+  )
 
   void t.test('cut again and again with a message in hand, it is nobody’s failed attempt', async (t) => {
     const proxy = await startProxy(t, rabbit.url)

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { ClientError } from '../../src/protocol/codes.ts'
 import type { Log } from '../../src/ops/log.ts'
-import type { Retry } from '../../src/sources/backoff.ts'
+import type { Retry } from '../../src/backoff.ts'
 import type { Source } from '../../src/sources/source.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/wait.ts'
@@ -16,7 +16,7 @@ export interface Rig {
   /** A silent connection is noticed within this time. */
   readonly noticedMs: number
   /** The channel that a source made by `create` hears, and the way to say something on it. */
-  create(options: { url: string; retry: Retry; log: Log }): {
+  create(options: { url: string; retry: Retry; log: Log; stallMs?: number }): {
     source: Source
     channel: string
     /** JSON text, or what pretends to be. */
@@ -30,10 +30,15 @@ const RETRY: Retry = { minMs: 10, maxMs: 100 }
 
 /** What every source promises, whatever it listens to. */
 export function testSource(t: Test, rig: Rig): void {
-  const make = (t: Test, url = rig.url) => {
+  const make = (t: Test, url = rig.url, stallMs?: number) => {
     const { log, lines } = recordLog()
     const heard = record()
-    const { source, channel, say } = rig.create({ url, retry: RETRY, log })
+    const { source, channel, say } = rig.create({
+      url,
+      retry: RETRY,
+      log,
+      ...(stallMs === undefined ? {} : { stallMs }),
+    })
     t.teardown(() => source.stop())
     return { source, channel, say, heard, lines }
   }
@@ -74,6 +79,59 @@ export function testSource(t: Test, rig: Rig): void {
       heard.data,
       Array.from({ length: 20 }, (_, i) => i),
     )
+  })
+
+  void t.test(
+    'one whose place is settled lets the next follow; a stop waits for those in hand',
+    async (t) => {
+      const { source, say, heard } = make(t)
+      const keep: (() => void)[] = []
+      heard.handle = () => ({ kept: new Promise((resolve) => keep.push(resolve)) })
+      await source.start(heard)
+      await say('1', '2', '3')
+      await until('all three in hand', () => keep.length === 3)
+      t.same(heard.data, [1, 2, 3])
+      let stopped = false
+      const stopping = source.stop().then(() => (stopped = true))
+      for (const one of keep.splice(0, 2)) one()
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      t.equal(stopped, false, 'one is still in hand')
+      keep[0]?.()
+      await stopping
+      t.same(heard.rejects, [])
+    },
+  )
+
+  void t.test('one that the journal takes its time for is told, and so is its end', async (t) => {
+    const { source, say, heard } = make(t, rig.url, 50)
+    let keep = (): void => {}
+    heard.handle = () => ({ kept: new Promise((resolve) => (keep = resolve)) })
+    await source.start(heard)
+    await say('1')
+    await until('down', () => source.state === 'down')
+    t.match(source.reason, /chat.*held up.*the journal has not taken it within 50 ms/)
+    keep()
+    await until('up', () => source.state === 'up')
+    t.same(heard.states, ['up', 'down', 'up'])
+  })
+
+  void t.test('one that the journal does not keep is tried again, counted, and told', async (t) => {
+    const { source, say, heard } = make(t)
+    const failures = [
+      new ClientError('unavailable', 'no journal'),
+      new ClientError('internal', 'a hiccup'),
+      new ClientError('conflict', 'the key came before'),
+    ]
+    heard.handle = ({ data }) => {
+      const failure = data === 1 ? failures.shift() : undefined
+      return { kept: failure ? Promise.reject(failure) : Promise.resolve() }
+    }
+    await source.start(heard)
+    await say('1', '2')
+    await until('the rejection', () => heard.rejects.length === 1)
+    t.match(heard.rejects, [{ code: 'conflict', message: 'the key came before' }])
+    await until('the good one', () => heard.data.includes(2))
+    t.same(failures, [], 'the first two were tried again')
   })
 
   void t.test('while the journal is unreachable, it tries on in place and keeps the order', async (t) => {

@@ -52,3 +52,30 @@ void t.test('it tells each time that it is idle', async (t) => {
   await lane.idle(1_000)
   t.equal(idle, 2)
 })
+
+void t.test(
+  'what is taken lets the next follow in the same turn, and is in hand until it is kept',
+  async (t) => {
+    const keep: (() => void)[] = []
+    let idle = 0
+    const lane = new Lane<number>(
+      (item) => {
+        const taken = { kept: new Promise<void>((resolve) => keep.push(resolve)) }
+        return item === 2 ? Promise.resolve(taken) : taken
+      },
+      () => void idle++,
+    )
+    lane.push(1)
+    lane.push(2)
+    lane.push(3)
+    t.equal(keep.length, 2, 'in the same turn')
+    await new Promise(setImmediate)
+    t.equal(keep.length, 3)
+    t.equal(lane.inHand, 3)
+    t.equal(await lane.idle(5), false)
+    for (const one of keep) one()
+    t.equal(await lane.idle(1_000), true)
+    t.equal(lane.inHand, 0)
+    t.equal(idle, 1)
+  },
+)

@@ -11,6 +11,7 @@ import { record, recordLog } from './recorder.ts'
 
 t.setTimeout(120_000)
 
+const RETRY = { minMs: 10, maxMs: 100 }
 const server = await startPostgres(t)
 let count = 0
 const fresh = (): string => `test${++count}`
@@ -19,18 +20,19 @@ const notify = async (name: string, ...payloads: string[]): Promise<void> => {
   await server.psql('SELECT pg_notify($1, payload) FROM unnest($2::text[]) payload', [name, payloads])
 }
 
-const make = (t: Test, options: Partial<PostgresSourceOptions> = {}) => {
+type Options = Partial<PostgresSourceOptions> & { url?: string; checkMs?: number }
+
+const make = (t: Test, { url = server.url, checkMs = 200, ...options }: Options = {}) => {
   const channel = fresh()
   const heard = record()
   const { log, lines } = recordLog()
   const source = createPostgresSource({
     name: 'postgres',
-    url: server.url,
+    listen: { url, checkMs, retry: RETRY },
     channel,
     notify: new Map(),
     log,
-    retry: { minMs: 10, maxMs: 100 },
-    checkMs: 200,
+    retry: RETRY,
     ...options,
   })
   t.teardown(() => source.stop())
@@ -43,18 +45,16 @@ void t.test('contract', async (t) => {
     keeps: false,
     noticedMs: 2_000,
     server,
-    create: ({ url, retry, log }) => {
+    create: ({ url, retry, log, stallMs = 5_000 }) => {
       const name = fresh()
       const source = createPostgresSource({
         name: 'postgres',
         channel: name,
         notify: new Map(),
-        url,
+        listen: { url, retry, checkMs: 200, connectMs: 2_000, closeMs: 200 },
         retry,
         log,
-        checkMs: 200,
-        connectMs: 2_000,
-        closeMs: 200,
+        stallMs,
       })
       const say = (...texts: string[]): Promise<void> =>
         notify(name, ...texts.map((text) => `{"channel":"chat:${name}","data":${text}}`))
@@ -161,7 +161,7 @@ for (const [what, room] of [
   void t.test(
     `too many ${what} wait: newer ones are dropped and counted, and the gap is told at once`,
     async (t) => {
-      const { source, heard, lines, say } = make(t, { ...room, checkMs: 50 })
+      const { source, heard, lines, say } = make(t, { ...room, checkMs: 150 })
       let open = (): void => {}
       const gate = new Promise<void>((resolve) => (open = resolve))
       heard.handle = () => gate

@@ -1,6 +1,13 @@
 import { pino } from 'pino'
 import type { Log } from '../../src/ops/log.ts'
-import type { MaybePromise, Notification, SourceHandlers, SourceState } from '../../src/sources/source.ts'
+import type {
+  MaybePromise,
+  Notification,
+  Rejection,
+  SourceHandlers,
+  SourceState,
+  Taken,
+} from '../../src/sources/source.ts'
 
 /** A source's handlers that write everything down. */
 export interface Recorder extends SourceHandlers {
@@ -8,10 +15,10 @@ export interface Recorder extends SourceHandlers {
   /** The data of the notifications. */
   readonly data: unknown[]
   readonly states: SourceState[]
-  readonly rejects: { code: string; message: string; place: string }[]
+  readonly rejects: Rejection[]
   readonly gaps: number
-  /** What is done with a notification before it is written down. */
-  handle: (notification: Notification) => MaybePromise<void>
+  /** What is done with a notification before it is written down; one that is taken is written down at once. */
+  handle: (notification: Notification) => MaybePromise<Taken | void>
 }
 
 export function record(): Recorder {
@@ -26,18 +33,17 @@ export function record(): Recorder {
     },
     handle: () => undefined,
     onNotification(notification) {
-      const note = (): void => {
+      const note = (taken: Taken | void): Taken | void => {
         recorder.notifications.push(notification)
         recorder.data.push(notification.data)
+        return taken
       }
       const work = recorder.handle(notification)
-      if (work) return work.then(note)
-      note()
-      return undefined
+      return work instanceof Promise ? work.then(note) : note(work)
     },
     onGap: () => void gaps++,
     onState: (state) => void recorder.states.push(state),
-    onReject: (code, message, place) => void recorder.rejects.push({ code, message, place }),
+    onReject: (rejection) => void recorder.rejects.push(rejection),
   }
   return recorder
 }

@@ -22,9 +22,10 @@ export const RABBITMQ: Program = {
 export const CHROMIUM: Program = { name: 'chromium', package: 'chromium' }
 export const PSQL: Program = { name: 'psql', package: 'postgresql-client' }
 export const CURL: Program = { name: 'curl', package: 'curl' }
+export const PGBOUNCER: Program = { name: 'pgbouncer', package: 'pgbouncer', folders: ['/usr/sbin'] }
 export const SCRIPT: Program = { name: 'script', package: 'bsdutils' }
 
-const ALL = [RABBITMQ, CHROMIUM, PSQL, CURL, SCRIPT]
+const ALL = [RABBITMQ, CHROMIUM, PSQL, CURL, PGBOUNCER, SCRIPT]
 
 /** The program's path; null where it is not installed. */
 export function find({ name, folders = [] }: Program): string | null {

@@ -14,6 +14,7 @@ import { startEmbedded } from '../../src/database/embedded.ts'
 import type { EmbeddedOptions, EmbeddedServer } from '../../src/database/embedded.ts'
 import { isAlive } from '../../src/database/process.ts'
 import type { Log } from '../../src/ops/log.ts'
+import { binariesOf } from './majors.ts'
 
 const run = promisify(execFile)
 
@@ -33,7 +34,7 @@ export interface TestPostgres {
 }
 
 export interface TestPostgresOptions {
-  /** Another major than the package's, from the system's packages. */
+  /** Another major than the package's: from the system's packages, or from npm. */
   readonly major?: number
   readonly settings?: Readonly<Record<string, string>>
 }
@@ -43,7 +44,7 @@ export async function startPostgres(
   t: { teardown(handler: () => Promise<void>): unknown },
   options: TestPostgresOptions = {},
 ): Promise<TestPostgres> {
-  const binaries = options.major === undefined ? await findBinaries() : installed(options.major)
+  const binaries = options.major === undefined ? await findBinaries() : await binariesOf(options.major)
   const directory = await databaseFolder(binaries)
   const embedded: EmbeddedOptions = {
     settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', ...options.settings },
@@ -123,11 +124,4 @@ async function makeTemplate(template: string, binaries: Binaries): Promise<void>
 /** A log that nobody reads, or the terminal with TEST_LOG=debug. */
 export function silent(): Log {
   return pino({ level: process.env['TEST_LOG'] ?? 'silent' })
-}
-
-function installed(major: number): Binaries {
-  const folder = `/usr/lib/postgresql/${major}`
-  if (!existsSync(`${folder}/bin/postgres`))
-    throw new Error(`PostgreSQL ${major} is not installed in ${folder}`)
-  return { folder, version: String(major), major }
 }

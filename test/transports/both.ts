@@ -59,13 +59,14 @@ export async function startParts(t: Test, input: TestConfig): Promise<Wired & { 
   const home = await openHome(null, [], log)
   const stop = new AbortController()
   const counts = new Counts()
-  const parts = await wire({ live: { rules }, home, log, counts, signal: stop.signal })
+  const parts = await wire({ live: { rules }, home, log, counts, signal: stop.signal, group: undefined })
+  await parts.join()
   const address = await parts.listen()
   t.teardown(async () => {
     parts.hub.stop()
     parts.deadlines.stop()
     await parts.listener.close()
-    parts.journal.stop()
+    await parts.leave()
   })
   const port = 'port' in address ? address.port : 0
   await Promise.all(parts.sources.all.map((source) => source.start({} as never)))

@@ -73,8 +73,6 @@ onBoth('what comes with later versions is answered with unavailable', async (t, 
   const client = await connect(t, await start(CHANNELS))
   client.send({ type: 'presence', id: 1, channel: 'chat:a' })
   t.match(await client.next(), { type: 'error', id: 1, code: 'unavailable', message: /presence/ })
-  client.send({ type: 'confirm', id: 2, channel: 'chat:a', cursor: 'x-1' })
-  t.match(await client.next(), { type: 'error', id: 2, code: 'unavailable', message: /confirm/ })
   client.send({ type: 'ack', id: 'the id of an event', args: [] })
   t.match(await client.next(), { type: 'error', id: undefined, code: 'unavailable', message: /ack/ })
 })

@@ -1,8 +1,8 @@
 import { Socket } from 'node:net'
 import pgListen from 'pg-listen'
 import { messageOf } from '../errors.ts'
-import { backoffMs, DEFAULT_RETRY, pause, isSettled } from './backoff.ts'
-import type { Retry } from './backoff.ts'
+import { backoffMs, DEFAULT_RETRY, pause, isSettled } from '../backoff.ts'
+import type { Retry } from '../backoff.ts'
 
 export interface PgListenerOptions {
   readonly url: string
@@ -21,8 +21,8 @@ export interface PgListenerOptions {
 }
 
 export interface PgListenerHandlers {
-  /** Every NOTIFY, in the order of their commits; an empty payload is ''. */
-  onNotify(name: string, payload: string): void
+  /** Every NOTIFY, in the order of their commits; an empty payload is ''. `pid` is the backend that said it. */
+  onNotify(name: string, payload: string, pid: number): void
   /** All names are listened to. `again`: there was a time without, and notifications may be missing. */
   onUp(again: boolean): void
   /** The connection was lost, or an attempt failed. */
@@ -80,8 +80,8 @@ export class PgListener {
     const { signal } = this.#stopped
     let attempt = 0
     for (let again = false; !signal.aborted; again = true) {
-      const session = new Session(this.#options, this.#plain, (name, payload) => {
-        if (!signal.aborted) handlers.onNotify(name, payload)
+      const session = new Session(this.#options, this.#plain, (name, payload, pid) => {
+        if (!signal.aborted) handlers.onNotify(name, payload, pid)
       })
       this.#session = session
       const began = Date.now()
@@ -117,6 +117,7 @@ class Session {
   #syncing: Promise<void> | null = null
   #checks: NodeJS.Timeout | undefined
   #unanswered = false
+  #waited = false
   #alive = false
   #bytes = 0
   #up = false
@@ -125,7 +126,7 @@ class Session {
   constructor(
     options: Required<PgListenerOptions>,
     plain: boolean,
-    onNotify: (n: string, p: string) => void,
+    onNotify: PgListenerHandlers['onNotify'],
   ) {
     this.#options = options
     const socket = this.#socket
@@ -139,8 +140,8 @@ class Session {
       },
       { parse: (text) => text, retryLimit: 1, paranoidChecking: false },
     )
-    this.#subscriber.events.on('notification', ({ channel, payload }) => {
-      onNotify(channel, typeof payload === 'string' ? payload : '')
+    this.#subscriber.events.on('notification', ({ channel, payload, processId }) => {
+      onNotify(channel, typeof payload === 'string' ? payload : '', processId)
     })
     // Whatever it complains of, the connection is over: with retryLimit 1 it can't make another one.
     this.#subscriber.events.on('error', () => this.fail('the server ended the connection'))
@@ -159,7 +160,8 @@ class Session {
     const deadline = setTimeout(() => this.fail(`no answer within ${connectMs} ms`), connectMs)
     try {
       // Losing the socket settles it too: pg leaves some callers without an answer then.
-      const work = this.#subscriber.connect().then(() => this.#sync(names))
+      this.#wanted = names // by the time it is connected they may be others
+      const work = this.#subscriber.connect().then(() => this.#sync(this.#wanted))
       await Promise.race([work, this.ended.then((reason) => Promise.reject(new Error(reason)))])
     } catch (error) {
       this.fail(messageOf(error))
@@ -227,11 +229,13 @@ class Session {
     const { bytesRead } = this.#socket
     const silent = bytesRead === this.#bytes
     this.#bytes = bytesRead
-    if (this.#syncing) return
-    if (this.#unanswered) {
-      if (silent) this.fail(`no answer to a check within ${this.#options.checkMs} ms`)
-      return
-    }
+    const waiting = this.#unanswered || this.#syncing !== null
+    // What was asked before the last check should have been answered by now.
+    if (waiting && this.#waited && silent)
+      this.fail(`no answer to a check within ${this.#options.checkMs} ms`)
+    this.#waited = waiting
+    if (waiting) return
+    this.#waited = true
     this.#unanswered = true
     void this.#ask().then(
       () => (this.#unanswered = false),

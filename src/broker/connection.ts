@@ -1,10 +1,10 @@
 import { connect } from 'amqplib'
 import type { Channel, ChannelModel, ConfirmChannel } from 'amqplib'
 import { messageOf } from '../errors.ts'
-import { backoffMs, DEFAULT_RETRY, pause, isSettled } from './backoff.ts'
-import type { Retry } from './backoff.ts'
+import { backoffMs, DEFAULT_RETRY, pause, isSettled } from '../backoff.ts'
+import type { Retry } from '../backoff.ts'
 
-export type { Channel, ConfirmChannel, ConsumeMessage } from 'amqplib'
+export type { Channel, ConfirmChannel, ConsumeMessage, GetMessage, Options } from 'amqplib'
 
 export interface AmqpConnectionOptions {
   readonly url: string

@@ -1,0 +1,115 @@
+import type { Bus, Memo } from '../bus/bus.ts'
+import { ClientError } from '../protocol/codes.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { isRecord } from './cluster-orders.ts'
+
+export interface CallsDependencies {
+  readonly bus: Pick<Bus, 'node' | 'peers' | 'send'>
+  readonly topic: string
+  /** Answers another node. A rejection is told as a failure. */
+  answer(order: unknown): MaybePromise<unknown>
+  /** What comes and is no question and no answer, and what failed in answering. */
+  onTrouble(reason: string, error?: unknown): void
+  /** How long the other nodes may take. */
+  readonly deadlineMs: number
+}
+
+/** What the other nodes said. */
+export interface Answers<T> {
+  readonly answers: ReadonlyMap<string, T>
+  /** The nodes that did not answer in time, or not what was asked for. */
+  readonly missing: readonly string[]
+}
+
+interface Call {
+  readonly waiting: Set<string>
+  readonly answers: Map<string, unknown>
+  end(): void
+}
+
+/** Questions under way at once. */
+const MAX_CALLS = 1000
+
+/** Questions to all other nodes, by memos: `{"id","ask"}`, and to the one who asked `{"id","answer"}`. */
+export class Calls {
+  readonly #deps: CallsDependencies
+  readonly #calls = new Map<number, Call>()
+  #lastId = 0
+
+  constructor(deps: CallsDependencies) {
+    this.#deps = deps
+  }
+
+  /**
+   * Asks all other nodes. Resolves when each has answered, at the deadline at the latest.
+   * @throws {ClientError} unavailable, with too many questions under way
+   */
+  async ask<T>(order: object, decode: (answer: unknown) => T | null): Promise<Answers<T>> {
+    const { bus, topic, deadlineMs } = this.#deps
+    const waiting = new Set(bus.peers)
+    const asked = [...waiting]
+    if (asked.length === 0) return { answers: new Map(), missing: [] }
+    if (this.#calls.size >= MAX_CALLS) {
+      throw new ClientError('unavailable', 'too many questions to the other nodes are under way')
+    }
+    const id = ++this.#lastId
+    const raw = new Map<string, unknown>()
+    await new Promise<void>((resolve) => {
+      const deadline = setTimeout(resolve, deadlineMs)
+      const end = (): void => {
+        clearTimeout(deadline)
+        resolve()
+      }
+      this.#calls.set(id, { waiting, answers: raw, end })
+      bus.send({ kind: 'memo', topic, body: { id, ask: order } })
+    })
+    this.#calls.delete(id)
+    const answers = new Map<string, T>()
+    for (const [node, answer] of raw) {
+      const decoded = decode(answer)
+      if (decoded !== null) answers.set(node, decoded)
+    }
+    return { answers, missing: asked.filter((node) => !answers.has(node)) }
+  }
+
+  onMemo({ topic, body }: Memo, from: string): void {
+    if (topic !== this.#deps.topic) return
+    if (!isRecord(body) || !Number.isSafeInteger(body['id']))
+      return this.#deps.onTrouble('no question, no answer')
+    const id = body['id'] as number
+    if ('ask' in body) return this.#reply(id, body['ask'], from)
+    const call = this.#calls.get(id)
+    // Late, or not ours.
+    if (call === undefined || !call.waiting.delete(from)) return
+    if ('answer' in body) call.answers.set(from, body['answer'])
+    if (call.waiting.size === 0) call.end()
+  }
+
+  /** A node that has gone won't answer. */
+  onGone(node: string): void {
+    for (const call of this.#calls.values()) {
+      if (call.waiting.delete(node) && call.waiting.size === 0) call.end()
+    }
+  }
+
+  /** Nobody is waited for any more. */
+  stop(): void {
+    for (const call of this.#calls.values()) call.end()
+  }
+
+  #reply(id: number, order: unknown, to: string): void {
+    const { bus, topic, onTrouble } = this.#deps
+    const send = (body: object): void => bus.send({ kind: 'memo', topic, to, body: { id, ...body } })
+    const fail = (error: unknown): void => {
+      onTrouble('a question of another node failed', error)
+      send({ error: 'failed' })
+    }
+    try {
+      const answer = this.#deps.answer(order)
+      if (answer instanceof Promise) answer.then((known: unknown) => send({ answer: known })).catch(fail)
+      else send({ answer })
+    } catch (error) {
+      fail(error)
+    }
+  }
+}

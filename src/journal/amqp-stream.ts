@@ -1,0 +1,352 @@
+import { randomBytes } from 'node:crypto'
+import { AmqpConnection } from '../broker/connection.ts'
+import type { AmqpConnectionOptions, AmqpLink, ConfirmChannel } from '../broker/connection.ts'
+import { declareQueue } from '../broker/queue.ts'
+import type { Log } from '../ops/log.ts'
+import { ClientError } from '../protocol/codes.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { Ahead } from './ahead.ts'
+import { StreamAppender } from './amqp-stream-appender.ts'
+import { Ledger } from './amqp-stream-ledger.ts'
+import type { LedgerHandlers } from './amqp-stream-ledger.ts'
+import { Reading } from './amqp-stream-reading.ts'
+import type { Arrival, Former } from './amqp-stream-reading.ts'
+import type { From } from './amqp-stream-tail.ts'
+import type { Draft, Entry, Journal, JournalHandlers, Page, Placed, Retention } from './journal.ts'
+
+export interface StreamJournalOptions extends AmqpConnectionOptions {
+  /** The stream is the queue `<exchange>.journal`. */
+  readonly exchange: string
+  /** Memory of all entries together: history and recovery reach as far. */
+  readonly windowBytes: number
+  /** How large the stream may grow; the oldest go first, a part of it at a time. @default 1 GiB */
+  readonly maxLengthBytes?: number
+  /** How old what is in the stream may get. @default as old as it likes */
+  readonly maxAgeMs?: number
+  /** How long an idempotency key is remembered. @default 300_000 */
+  readonly idempotencyMs?: () => number
+  /** How long an append waits for a broker that can't be reached, unless it is to wait. @default 5_000 */
+  readonly patienceMs?: () => number
+  /** Messages that the broker sends ahead. @default 200 */
+  readonly readAhead?: number
+  /** Data that shares a message. @default 65_536 */
+  readonly batchBytes?: number
+  /** Messages on their way into the stream. @default 8 */
+  readonly maxInFlight?: number
+  /** Data that waits for the stream; more is refused, unless it is to wait. @default 64 MiB */
+  readonly maxWaitingBytes?: number
+  /** How long the broker may take for each message until all was read. @default 3_000 */
+  readonly silentMs?: number
+  /** How long a stop waits for what is on its way. @default 2_000 */
+  readonly drainMs?: number
+  /** How often entries past their age are dropped. @default 10_000 */
+  readonly sweepMs?: number
+  readonly log: Log
+  /** @default Date.now */
+  readonly now?: () => number
+}
+
+/** What a clock may be off, and the broker's own grain of time. */
+const SLACK_MS = 120_000
+
+/**
+ * A journal in a stream of RabbitMQ (3.9 or newer): the broker's replicated log is the order, its offsets make the
+ * positions, each node reads all of it. An append is answered when the broker has confirmed it and this node has read
+ * it. History and recovery reach as far as the window in memory, which is read anew from the stream at each start.
+ */
+export function createStreamJournal(options: StreamJournalOptions): Journal {
+  return new StreamJournal(options)
+}
+
+class StreamJournal implements Journal {
+  readonly kind = 'rabbitmq'
+  readonly #options: StreamJournalOptions
+  readonly #queue: string
+  readonly #producer = randomBytes(6).toString('hex')
+  readonly #log: Log
+  readonly #now: () => number
+  readonly #connection: AmqpConnection
+  readonly #ahead = new Ahead(() => this.caughtUp())
+  readonly #appender: StreamAppender
+  #retention: ReadonlyMap<string, Retention> = new Map()
+  #handlers: JournalHandlers | null = null
+  /** What clients see; null until all was read for the first time. */
+  #ledger: Ledger | null = null
+  /** Being read in its place. */
+  #next: Ledger | null = null
+  #reading: Reading | null = null
+  #link: AmqpLink | null = null
+  /** All was read on this connection. */
+  #arrived = false
+  /** It is not the stream that the ledger was read from. */
+  #changed = false
+  #blocked: string | null = null
+  #reason: string | null = 'not started'
+  #since = 0
+  #onTold: (() => void) | null = null
+  #stopping: Promise<void> | null = null
+
+  constructor(options: StreamJournalOptions) {
+    this.#options = options
+    this.#queue = `${options.exchange}.journal`
+    this.#log = options.log.child({ journal: this.kind })
+    this.#now = options.now ?? Date.now
+    this.#connection = new AmqpConnection({ connectionName: 'livemessages journal', ...options })
+    this.#appender = new StreamAppender({
+      queue: this.#queue,
+      producer: this.#producer,
+      patienceMs: options.patienceMs ?? (() => 5_000),
+      keyMs: options.idempotencyMs ?? (() => 300_000),
+      batchBytes: options.batchBytes ?? 65_536,
+      maxInFlight: options.maxInFlight ?? 8,
+      maxWaitingBytes: options.maxWaitingBytes ?? 64 * 1024 * 1024,
+      now: this.#now,
+      onBroken: (reason) => this.#fail(reason),
+    })
+  }
+
+  get epoch(): string {
+    return this.#ledger?.epoch ?? ''
+  }
+
+  get head(): number {
+    return this.#ledger?.window.head ?? 0
+  }
+
+  get ready(): boolean {
+    return this.#reason === null
+  }
+
+  get reason(): string | null {
+    return this.#reason
+  }
+
+  get bytes(): number {
+    return (this.#ledger?.window.bytes ?? 0) + (this.#next?.window.bytes ?? 0)
+  }
+
+  async start(handlers: JournalHandlers): Promise<void> {
+    if (this.#handlers || this.#stopping) return
+    this.#handlers = handlers
+    const told = new Promise<void>((resolve) => (this.#onTold = resolve))
+    void this.#connection.start({
+      onOpen: (link) => this.#open(link),
+      onDown: (reason) => {
+        this.#leave(reason)
+        this.#blocked = null
+        this.#tell(reason)
+      },
+      onBlocked: (reason) => this.#block(reason),
+    })
+    // Not until that has opened it: a broker that takes nothing holds it up for as long as it likes.
+    await told
+  }
+
+  append(draft: Draft): MaybePromise<Placed> {
+    const known = this.#ledger?.find(draft, this.#now())
+    return known ?? this.#appender.append([draft]).then(([placed]) => placed!)
+  }
+
+  appendAll(drafts: readonly Draft[]): MaybePromise<readonly Placed[]> {
+    return drafts.length === 0 ? [] : this.#appender.append(drafts)
+  }
+
+  since(channels: readonly string[], position: number, limit: number): MaybePromise<Page> {
+    const { window } = this.#current()
+    if (position <= window.head) return window.since(channels, position, limit)
+    // What is in no stream at all proves nothing, however long it is waited for.
+    return this.#ahead.wait().then(() => this.#current().window.since(channels, position, limit))
+  }
+
+  last(channels: readonly string[], count: number): Page {
+    return { ...this.#current().window.last(channels, count), lost: [] }
+  }
+
+  /** By a message of its own, which comes back after all that was there. */
+  async caughtUp(): Promise<void> {
+    await this.#appender.append([])
+  }
+
+  retain(retention: ReadonlyMap<string, Retention>): void {
+    this.#retention = retention
+    this.#ledger?.window.retain(retention)
+    this.#next?.window.retain(retention)
+  }
+
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop())
+  }
+
+  async #stop(): Promise<void> {
+    this.#onTold?.()
+    await this.#appender.stop(this.#options.drainMs ?? 2_000)
+    this.#leave('stopped')
+    this.#reason = 'stopped'
+    this.#handlers = null
+    await this.#connection.stop()
+    this.#ledger?.window.stop()
+  }
+
+  #current(): Ledger {
+    if (this.#ledger !== null) return this.#ledger
+    throw new ClientError('unavailable', `the journal was not read yet: ${this.#reason ?? ''}`)
+  }
+
+  /** Resolves when all was read. */
+  async #open(link: AmqpLink): Promise<void> {
+    this.#link = link
+    const channel = await link.createConfirmChannel()
+    let declared = false
+    // Until then the declaration's own error says more.
+    const fail = (reason: string): void => (declared ? this.#fail(reason) : undefined)
+    channel.on('error', (error) => fail(error.message))
+    // Where the connection was lost, its own reason comes in this turn, but after its channels' ends.
+    channel.on('close', () => fail('the channel was closed'))
+    channel.on('return', () => fail(`stream ${this.#queue} was deleted`))
+    await declareQueue(channel, this.#queue, this.#arguments())
+    declared = true
+    if (this.#ledger !== null && !this.#changed) {
+      if (await this.#resume(link, channel, this.#ledger)) return
+      this.#changed = true
+    }
+    await this.#rebuild(link, channel)
+  }
+
+  /** Goes on where the last connection ended: false where that place is not there any more. */
+  async #resume(link: AmqpLink, channel: ConfirmChannel, ledger: Ledger): Promise<boolean> {
+    const { onEntry, onEpoch } = this.#handlers!
+    const arrival = await this.#read(link, channel, ledger, ledger.last.offset, null, { onEntry, onEpoch })
+    if (arrival !== 'current') return false
+    this.#arrived = true
+    this.#tell(this.#blocked)
+    return true
+  }
+
+  /** Reads the stream into a new ledger; clients see the old one until that is done. */
+  async #rebuild(link: AmqpLink, channel: ConfirmChannel): Promise<void> {
+    const old = this.#ledger
+    const former = old === null ? null : { epoch: old.epoch, ...old.last }
+    for (let from = old === null ? this.#from() : 'first'; ; from = 'first') {
+      const { windowBytes, sweepMs, now } = this.#options
+      const next = new Ledger({
+        windowBytes,
+        ...(sweepMs === undefined ? {} : { sweepMs }),
+        ...(now ? { now } : {}),
+      })
+      next.window.retain(this.#retention)
+      this.#next = next
+      const missed: Entry[] = []
+      const arrival = await this.#read(link, channel, next, from, former, {
+        onEntry: (entry) => {
+          if (this.#ledger === next) this.#handlers?.onEntry(entry)
+          else if (old !== null && entry.position > old.window.head) missed.push(entry)
+        },
+        onEpoch: () => (this.#ledger === next ? this.#handlers?.onEpoch() : undefined),
+      })
+      if (arrival === 'shallow') continue
+      if (arrival !== 'current') {
+        link.fail(`stream ${this.#queue}: no answer within ${this.#options.silentMs ?? 3_000} ms`)
+        return
+      }
+      this.#take(next, missed)
+      return
+    }
+  }
+
+  /** From now on clients see this ledger. */
+  #take(next: Ledger, missed: readonly Entry[]): void {
+    const old = this.#ledger
+    this.#ledger = next
+    this.#next = null
+    this.#changed = false
+    this.#arrived = true
+    old?.window.stop()
+    next.window.start()
+    if (old !== null && old.epoch !== next.epoch) this.#handlers?.onEpoch()
+    // It was the same stream after all: they come late, and in their order.
+    else for (const entry of missed) this.#handlers?.onEntry(entry)
+    this.#tell(this.#blocked)
+  }
+
+  #read(
+    link: AmqpLink,
+    channel: ConfirmChannel,
+    ledger: Ledger,
+    from: From,
+    former: Former | null,
+    handlers: LedgerHandlers,
+  ): Promise<Arrival> {
+    const { readAhead = 200, silentMs = 3_000 } = this.#options
+    this.#reading?.close()
+    this.#reading = new Reading({
+      ...{ link, channel, queue: this.#queue, from, readAhead, silentMs, producer: this.#producer },
+      ...{ appender: this.#appender, ledger, former, handlers, now: this.#now },
+      resume: ledger === this.#ledger,
+      isBlocked: () => this.#blocked !== null,
+      onEnd: (reason) => this.#fail(reason),
+    })
+    return this.#reading.arrive()
+  }
+
+  /** Far enough back for all that is kept, and for the keys before that. */
+  #from(): From {
+    let maxAgeMs = 0
+    for (const retention of this.#retention.values()) maxAgeMs = Math.max(maxAgeMs, retention.maxAgeMs)
+    const before = this.#now() - maxAgeMs - (this.#options.idempotencyMs?.() ?? 300_000) - SLACK_MS
+    return before <= 0 ? 'first' : { before }
+  }
+
+  #arguments(): Record<string, unknown> {
+    const { maxLengthBytes = 1024 ** 3, maxAgeMs } = this.#options
+    return {
+      'x-queue-type': 'stream',
+      'x-max-length-bytes': maxLengthBytes,
+      // Whole segments go: eight of them, so that little goes at a time.
+      'x-stream-max-segment-size-bytes': Math.min(
+        500_000_000,
+        Math.max(1_000_000, Math.ceil(maxLengthBytes / 8)),
+      ),
+      ...(maxAgeMs === undefined ? {} : { 'x-max-age': `${Math.max(1, Math.ceil(maxAgeMs / 1000))}s` }),
+    }
+  }
+
+  #fail(reason: string): void {
+    const link = this.#link
+    queueMicrotask(() => link?.fail(reason))
+  }
+
+  /** Nothing is read or appended until the next connection. */
+  #leave(reason: string): void {
+    this.#link = null
+    this.#reading?.close()
+    this.#reading = null
+    this.#next = null
+    this.#arrived = false
+    this.#appender.close(reason)
+    this.#appender.block(null)
+  }
+
+  #block(reason: string | null): void {
+    this.#blocked = reason === null ? null : `the broker takes no publications: ${reason}`
+    this.#appender.block(this.#blocked)
+    if (this.#blocked !== null || this.#arrived) this.#tell(this.#blocked)
+  }
+
+  /** It can append: null; or why not. An outage is logged when it begins and when it ends. */
+  #tell(reason: string | null): void {
+    if (this.#stopping) return
+    const was = this.#reason
+    const isNew = this.#onTold !== null
+    this.#reason = reason
+    this.#onTold?.()
+    this.#onTold = null
+    if (reason !== null && (was === null || isNew)) {
+      this.#since = performance.now()
+      this.#log.warn({ reason }, 'journal is away, trying on')
+    } else if (reason === null && was !== null) {
+      if (isNew) this.#log.info('journal is up')
+      else this.#log.info({ outageMs: Math.round(performance.now() - this.#since) }, 'journal is back')
+    }
+    if ((was === null) !== (reason === null)) this.#handlers?.onReady()
+  }
+}

@@ -1,0 +1,244 @@
+import type { Cluster, Person, Target } from '../hub/cluster.ts'
+import type { History } from '../hub/history.ts'
+import type { Submission } from '../hub/publisher.ts'
+import type { Request, Response } from '../listeners/listener.ts'
+import { CLOSE, ClientError, isCloseCode } from '../protocol/codes.ts'
+import { isChannel, subsystemOf } from '../protocol/names.ts'
+import type { Live } from '../rules.ts'
+import type { MaybePromise } from '../sources/source.ts'
+import { Body, invalid, Query } from './fields.ts'
+import { JSON_HEADERS, type RequestHandler, type Route } from './http.ts'
+
+export interface ApiDependencies {
+  readonly live: Live
+  readonly cluster: Cluster
+  readonly history: History
+  /** Publishes all or none. */
+  publishAll(submissions: readonly Submission[]): MaybePromise<readonly (string | null)[]>
+  /** False when the daemon is stopping. */
+  accepting(): boolean
+  refuse(response: Response, error: unknown): void
+}
+
+/** What surrounds the data in a body. */
+const ENVELOPE_BYTES = 2048
+/** Channels of one broadcast, and the room that a name takes. */
+const MAX_CHANNELS = 1000
+const CHANNEL_BYTES = 270
+const MAX_EVENT = 128
+const MAX_KEY = 256
+/** Characters of a session, a user id, a channel. */
+const MAX_NAME = 1024
+const MAX_REASON = 123
+/** What is listed at the most, and where nothing is said. */
+const MAX_LISTED = 1000
+const LISTED = 100
+
+/** Who asks, and with which idempotency key. */
+interface Caller {
+  readonly publisher: string
+  readonly key: string
+}
+
+/** The server API: what an application asks of all nodes together. `/api/publish` is the HTTP source's. */
+export function apiRoutes(deps: ApiDependencies): Route[] {
+  const api = new Api(deps)
+  return [
+    {
+      path: '/api/broadcast',
+      methods: { POST: post(deps, (bytes, caller) => api.broadcast(bytes, caller)) },
+    },
+    { path: '/api/emit', methods: { POST: post(deps, (bytes) => api.emit(bytes)) } },
+    { path: '/api/disconnect', methods: { POST: post(deps, (bytes) => api.disconnect(bytes)) } },
+    { path: '/api/connections', methods: { GET: get(deps, (query) => api.connections(query)) } },
+    { path: '/api/channels', methods: { GET: get(deps, (query) => api.channels(query)) } },
+    { path: '/api/presence', methods: { GET: get(deps, (query) => api.presence(query)) } },
+    { path: '/api/history', methods: { GET: get(deps, (query) => api.history(query)) } },
+    { path: '/api/stats', methods: { GET: get(deps, (query) => api.stats(query)) } },
+  ]
+}
+
+/** Each takes what came and answers with JSON text. */
+class Api {
+  readonly #deps: ApiDependencies
+
+  constructor(deps: ApiDependencies) {
+    this.#deps = deps
+  }
+
+  async broadcast(bytes: Buffer | null, caller: Caller): Promise<string> {
+    const body = new Body(bytes, ['channels', 'data', 'key', 'exclude'])
+    const channels = this.#channels(body.value('channels'))
+    const json = body.json('data')
+    if (json === undefined) throw invalid('data: is missing')
+    const name = caller.key === '' ? body.text('key', MAX_KEY) : caller.key
+    const exclude = body.text('exclude', MAX_NAME)
+    const key = name === undefined ? undefined : `${caller.publisher} ${name}`
+    const ids = await this.#deps.publishAll(
+      channels.map((channel) => ({ channel, json, source: 'http', key, exclude })),
+    )
+    return JSON.stringify({
+      published: channels.map((channel, index) => ({ channel, id: ids[index] ?? null })),
+    })
+  }
+
+  async emit(bytes: Buffer | null): Promise<string> {
+    const body = new Body(bytes, ['session', 'user', 'channel', 'all', 'event', 'args', 'exclude'])
+    const target = this.#target(body)
+    const event = body.text('event', MAX_EVENT)
+    if (event === undefined) throw invalid('event: is missing')
+    const args = body.value('args')
+    if (args !== undefined && !Array.isArray(args)) throw invalid('args: expected a list')
+    const exclude = body.text('exclude', MAX_NAME)
+    const options = exclude === undefined ? {} : { exclude }
+    const text = args === undefined ? '[]' : (body.json('args') ?? '[]')
+    return JSON.stringify(await this.#deps.cluster.emit(target, event, text, options))
+  }
+
+  async disconnect(bytes: Buffer | null): Promise<string> {
+    const body = new Body(bytes, ['session', 'user', 'reason', 'code'])
+    const person = personOf(body)
+    const reason = body.text('reason', MAX_REASON)
+    const code = body.value('code') ?? CLOSE.disconnected
+    if (!isCloseCode(code)) {
+      throw invalid('code: expected a close code: 1000, 1001, 1008, 1011 to 1013, 3000 to 4999')
+    }
+    return JSON.stringify(await this.#deps.cluster.disconnect(person, reason, code as number))
+  }
+
+  async connections(text: string): Promise<string> {
+    const query = new Query(text, ['session', 'user', 'channel', 'limit'])
+    const session = query.text('session', MAX_NAME)
+    const user = query.text('user', MAX_NAME)
+    const channel = query.text('channel', MAX_NAME)
+    if (channel !== undefined) this.#checkChannel(channel)
+    const filter = {
+      ...(session === undefined ? {} : { session }),
+      ...(user === undefined ? {} : { user }),
+      ...(channel === undefined ? {} : { channel }),
+    }
+    const limit = query.count('limit', MAX_LISTED) ?? LISTED
+    return JSON.stringify(await this.#deps.cluster.connections(filter, limit))
+  }
+
+  async channels(text: string): Promise<string> {
+    const query = new Query(text, ['prefix', 'limit'])
+    const limit = query.count('limit', MAX_LISTED) ?? LISTED
+    return JSON.stringify(await this.#deps.cluster.channels(query.text('prefix', MAX_NAME), limit))
+  }
+
+  async presence(text: string): Promise<string> {
+    const query = new Query(text, ['channel', 'limit'])
+    const limit = query.count('limit', MAX_LISTED) ?? LISTED
+    return JSON.stringify(await this.#deps.cluster.presence(this.#channelOf(query), limit))
+  }
+
+  history(text: string): MaybePromise<string> {
+    const query = new Query(text, ['channel', 'since', 'last', 'limit'])
+    const channel = this.#channelOf(query)
+    const since = query.text('since', MAX_NAME)
+    const last = query.count('last', MAX_LISTED)
+    const limit = query.count('limit', MAX_LISTED)
+    if (since !== undefined && last !== undefined) throw invalid('since, last: only one of them')
+    return this.#deps.history.read(channel, {
+      ...(since === undefined ? {} : { since }),
+      ...(last === undefined ? {} : { last }),
+      ...(limit === undefined ? {} : { limit }),
+    })
+  }
+
+  async stats(text: string): Promise<string> {
+    new Query(text, [])
+    return JSON.stringify(await this.#deps.cluster.stats())
+  }
+
+  #target(body: Body): Target {
+    const all = body.value('all')
+    const channel = body.text('channel', MAX_NAME)
+    const others = ['session', 'user'].filter((name) => body.value(name) !== undefined)
+    if (all !== undefined && typeof all !== 'boolean') throw invalid('all: expected true')
+    const count = others.length + (channel === undefined ? 0 : 1) + (all === true ? 1 : 0)
+    if (count !== 1) throw invalid('expected one of session, user, channel, all')
+    if (all === true) return { all: true }
+    if (channel === undefined) return personOf(body)
+    this.#checkChannel(channel)
+    return { channel }
+  }
+
+  #channels(value: unknown): readonly string[] {
+    if (!Array.isArray(value) || value.length === 0) throw invalid('channels: expected a list of channels')
+    if (value.length > MAX_CHANNELS) throw invalid(`channels: at most ${MAX_CHANNELS}`)
+    const channels = new Set<string>()
+    for (const channel of value as readonly unknown[]) {
+      if (typeof channel !== 'string') throw invalid('channels: expected texts')
+      this.#checkChannel(channel)
+      channels.add(channel)
+    }
+    return [...channels]
+  }
+
+  #channelOf(query: Query): string {
+    const channel = query.text('channel', MAX_NAME)
+    if (channel === undefined) throw invalid('channel: is missing')
+    this.#checkChannel(channel)
+    return channel
+  }
+
+  #checkChannel(channel: string): void {
+    const shown = channel.slice(0, 80)
+    if (!isChannel(channel)) {
+      throw new ClientError('unknown_channel', `'${shown}' is no channel: <subsystem>:<rest>`)
+    }
+    if (!this.#deps.live.rules.config.channels.has(subsystemOf(channel))) {
+      throw new ClientError('unknown_channel', `no subsystem '${subsystemOf(channel)}'`)
+    }
+  }
+}
+
+function personOf(body: Body): Person {
+  const session = body.text('session', MAX_NAME)
+  const user = body.text('user', MAX_NAME)
+  if (session !== undefined && user === undefined) return { session }
+  if (user !== undefined && session === undefined) return { user }
+  throw invalid('expected one of session, user')
+}
+
+function post(
+  deps: ApiDependencies,
+  work: (bytes: Buffer | null, caller: Caller) => MaybePromise<string>,
+): RequestHandler {
+  return (request, response) => {
+    const publisher = admit(deps, request)
+    if (!deps.accepting()) throw new ClientError('unavailable', 'shutting down')
+    // A page of another origin can't send this type without asking first.
+    if (!/^application\/json\b/i.test(request.header('content-type'))) {
+      throw invalid('Content-Type: expected application/json')
+    }
+    const key = request.header('idempotency-key')
+    if (key.length > MAX_KEY) throw invalid(`Idempotency-Key: at most ${MAX_KEY} characters`)
+    const room = MAX_CHANNELS * CHANNEL_BYTES + ENVELOPE_BYTES
+    request.readBody(deps.live.rules.config.limits.publicationBytes + room, (bytes) => {
+      answer(deps, response, () => work(bytes, { publisher, key }))
+    })
+  }
+}
+
+function get(deps: ApiDependencies, work: (query: string) => MaybePromise<string>): RequestHandler {
+  return (request, response) => {
+    admit(deps, request)
+    const { query } = request
+    answer(deps, response, () => work(query))
+  }
+}
+
+/** Who asks. @throws {ClientError} */
+function admit({ live }: ApiDependencies, request: Request): string {
+  const verdict = live.rules.peers.mayPublish(request)
+  if (verdict.ok) return verdict.publisher
+  throw new ClientError(verdict.code, verdict.message)
+}
+
+function answer(deps: ApiDependencies, response: Response, work: () => MaybePromise<string>): void {
+  const told = async (): Promise<void> => response.reply(200, JSON_HEADERS, await work())
+  told().catch((error: unknown) => deps.refuse(response, error))
+}

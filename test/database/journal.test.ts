@@ -1,0 +1,11 @@
+import t from 'tap'
+import { MAJORS, skipMajor } from '../support/majors.ts'
+import { startPostgres } from '../support/postgres.ts'
+import { appendingSuite } from './appending.ts'
+
+for (const major of MAJORS) {
+  await t.test(`PostgreSQL ${major}`, { skip: await skipMajor(major) }, async (t) => {
+    const server = await startPostgres(t, { major })
+    await appendingSuite(t, server)
+  })
+}

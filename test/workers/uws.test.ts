@@ -1,0 +1,4 @@
+import t from 'tap'
+import { sharing } from './sharing.ts'
+
+await sharing(t, 'uws')
