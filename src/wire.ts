@@ -275,6 +275,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
       cursors.stop()
       duty?.stop()
       cluster.stop()
+      await mailboxes?.stop()
       await burial.stop()
       await backbone.stop()
     },

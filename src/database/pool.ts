@@ -55,6 +55,8 @@ class PostgresPool implements DatabasePool {
   #down = false
   #answeredAt = -Infinity
   #stopping: Promise<void> | undefined
+  /** The deadline of the stop is over. */
+  #late = false
 
   constructor(options: DatabaseOptions) {
     this.#options = options
@@ -154,6 +156,11 @@ class PostgresPool implements DatabasePool {
       this.#lost(error)
       throw unavailable(error)
     }
+    if (this.#late) {
+      // It was still connecting at the deadline, when all others were cut.
+      client.release()
+      throw new ClientError('unavailable', 'the daemon is stopping')
+    }
     const lease = new Lease(client, signal, this.#options.log)
     this.#loans.add(lease)
     return lease
@@ -169,6 +176,7 @@ class PostgresPool implements DatabasePool {
   async #stop(): Promise<void> {
     const closed = this.#pool.end() // nothing new from here; resolves when all loans are back
     const late = setTimeout(() => {
+      this.#late = true
       this.#options.log.warn(
         { database: this.#place, loans: this.#loans.size },
         'database connections cut at the deadline',

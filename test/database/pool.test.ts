@@ -9,7 +9,7 @@ import { createDatabase } from '../../src/database/pool.ts'
 import type { DatabaseOptions } from '../../src/database/pool.ts'
 import { silent, startPostgres } from '../support/postgres.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
-import { until } from '../support/wait.ts'
+import { until, within } from '../support/wait.ts'
 
 const server = await startPostgres(t)
 
@@ -234,6 +234,18 @@ await t.test('stop waits for what is under way, a deadline long, and refuses wha
   t.match(await outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'unavailable' } }])
   t.equal(db.counts.connections, 0)
   void hung
+})
+
+await t.test('a stop ends although a connection comes after its deadline only', async (t) => {
+  const proxy = await startProxy(t, server.url)
+  proxy.delay(150) // each way, and connecting takes several of them
+  const db = open(t, { url: proxy.url(server.url), stopMs: 100 })
+  const hung = t.rejects(
+    db.transaction(() => new Promise(() => {})),
+    { code: 'unavailable', message: 'the daemon is stopping' },
+  )
+  await within('the stop', db.stop())
+  await hung
 })
 
 await t.test('neither a log nor a dump shows the password', (t) => {

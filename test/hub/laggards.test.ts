@@ -149,8 +149,10 @@ onBoth(
       client.pause()
       return node.hub.laggards === 1
     })
-    await fill(160 * 1024)
-    await until('it is set aside', () => node.counts.setAside === 1)
+    await until('it is set aside', async () => {
+      await fill(160 * 1024)
+      return node.counts.setAside === 1
+    })
     t.equal(node.hub.laggards, 1)
     client.resume()
     await until('it is live', () => node.hub.laggards === 0)
