@@ -51,6 +51,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./migrate.ts'),
   },
   {
+    name: 'connections',
+    summary: 'show who is connected, on all nodes',
+    load: () => import('./connections.ts'),
+  },
+  {
     name: 'psql',
     summary: "open psql on the daemon's database, the embedded one included",
     load: () => import('./psql.ts'),

@@ -1,13 +1,12 @@
 import { type Command, Option } from 'commander'
 import type { Config } from '../config/config.ts'
-import { LivemessageError, messageOf } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
 import { parseJson } from '../protocol/json.ts'
 import { isChannel, restOf, subsystemOf } from '../protocol/names.ts'
 import { databaseError } from './database-error.ts'
-import { daemonPlace, formatPlace } from './daemon-place.ts'
+import { askDaemon, keyOf } from './daemon-api.ts'
+import { daemonPlace } from './daemon-place.ts'
 import { type ConfigFlags, loadIfThere, print, usage, withConfig } from './options.ts'
-import { post } from './post.ts'
 
 interface PublishFlags extends ConfigFlags {
   readonly url?: string
@@ -67,7 +66,7 @@ Examples:
 async function byHttp({ channel, json, config, flags }: Publication): Promise<void> {
   const place = daemonPlace(flags.url, config)
   const url = `${place.url}/publish?channel=${channel}`
-  const key = flags.key ?? process.env['LIVEMESSAGES_API_KEY'] ?? configKey(flags.url, config)
+  const key = keyOf(flags, config)
   const { idempotencyKey } = flags
   if (flags.print === true) {
     const parts = [
@@ -78,31 +77,13 @@ async function byHttp({ channel, json, config, flags }: Publication): Promise<vo
     if (idempotencyKey !== undefined) parts.push(`-H ${quoteShell(`Idempotency-Key: ${idempotencyKey}`)}`)
     return print(parts.join(' '))
   }
-  const headers: Record<string, string> = { 'Content-Type': 'application/json' }
-  if (key !== undefined) headers['Authorization'] = `Bearer ${key}`
-  if (idempotencyKey !== undefined) headers['Idempotency-Key'] = idempotencyKey
-  let answer
-  try {
-    answer = await post(url, { socket: place.socket, headers, body: json })
-  } catch (error) {
-    const message = `no daemon answers at ${formatPlace(place)}: ${messageOf(error)}; start one, or say --url`
-    throw new LivemessageError('DAEMON_UNREACHABLE', message, { cause: error })
+  const headers = {
+    'Content-Type': 'application/json',
+    ...(idempotencyKey === undefined ? {} : { 'Idempotency-Key': idempotencyKey }),
   }
-  if (answer.status === 200) return print(answer.body)
-  const code = answer.status >= 500 ? 'DAEMON_UNREACHABLE' : 'DAEMON_REFUSED'
-  throw new LivemessageError(code, `HTTP ${answer.status} from ${formatPlace(place)}: ${whyOf(answer.body)}`)
-}
-
-/** The config's first key, for the config's own daemon only: another place that `--url` names must not learn it. */
-function configKey(said: string | undefined, config: Config | null): string | undefined {
-  if (config === null) return undefined
-  const isOwn =
-    said === undefined ||
-    // Without a port there is no own address to compare with.
-    (config.socket === null &&
-      config.port !== 0 &&
-      daemonPlace(said, null).url === daemonPlace(undefined, config).url)
-  return isOwn ? config.api.keys[0] : undefined
+  print(
+    await askDaemon({ place, key, method: 'POST', path: `/publish?channel=${channel}`, headers, body: json }),
+  )
 }
 
 async function bySql({ channel, json, config, flags }: Publication): Promise<void> {
@@ -152,14 +133,6 @@ async function readInput(): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks).toString('utf8').trim()
-}
-
-/** The daemon's own words, where they are. */
-function whyOf(body: string): string {
-  const answer = parseJson(body)?.value as
-    { error?: { code?: unknown; message?: unknown } } | null | undefined
-  const error = answer?.error
-  return typeof error?.message === 'string' ? `${String(error.code)}: ${error.message}` : body.slice(0, 200)
 }
 
 function quoteSql(text: string): string {

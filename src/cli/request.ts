@@ -1,27 +1,28 @@
 import http from 'node:http'
 import https from 'node:https'
 
-export interface PostOptions {
+export interface RequestOptions {
+  readonly method: 'GET' | 'POST'
   /** A unix socket to connect to in place of the URL's host and port. */
   readonly socket: string | null
   readonly headers: Readonly<Record<string, string>>
-  readonly body: string
+  readonly body?: string
   /** @default 10_000 */
   readonly timeoutMs?: number
 }
 
-/** One POST. `fetch` can't do it over a unix socket, and costs a command its first 50 ms. */
-export function post(
+/** One request. `fetch` can't do it over a unix socket, and costs a command its first 50 ms. */
+export function request(
   url: string,
-  { socket, headers, body, timeoutMs = 10_000 }: PostOptions,
+  { method, socket, headers, body = '', timeoutMs = 10_000 }: RequestOptions,
 ): Promise<{ readonly status: number; readonly body: string }> {
-  const { request } = url.startsWith('https:') ? https : http
+  const client = url.startsWith('https:') ? https : http
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(timeoutMs)
-    const asked = request(
+    const asked = client.request(
       url,
       {
-        method: 'POST',
+        method,
         headers: { ...headers, 'Content-Length': Buffer.byteLength(body) },
         signal,
         ...(socket === null ? {} : { socketPath: socket }),
