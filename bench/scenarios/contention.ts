@@ -120,13 +120,13 @@ async function measure(bench: Bench, program: string, url: string, it: Case): Pr
   const { name, isolation = 'READ COMMITTED', settings = {}, controls = ['without'], target } = it
   const results: Record<Manner, number[]> = { publish: [], without: [], notify: [], lock: [] }
   const commits: number[] = []
-  const rounds = Math.min(bench.rounds, 3)
+  const rounds = bench.quick ? 1 : Math.min(bench.rounds, 2)
   const manners: readonly Manner[] = ['publish', ...controls]
   for (let round = 0; round < rounds; round++) {
     bench.say(`contention, ${name}: round ${round + 1} of ${rounds}`)
     commits.push(await commitMs(url))
     for (const manner of round % 2 === 0 ? manners : manners.toReversed()) {
-      const run = { clients: CLIENTS, seconds: bench.quick ? 1 : 2 }
+      const run = { clients: CLIENTS, seconds: bench.quick ? 2 : 3 }
       const result = await pgbench(program, withSettings(url, settings), scriptOf(manner, isolation), run)
       if (result.failed > 0)
         bench.fault(`contention, ${name}, ${manner}: ${result.failed} transactions failed`)

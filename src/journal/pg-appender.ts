@@ -223,15 +223,24 @@ export class Appender {
       tag,
       channels: drafts.map(({ channel }) => channel),
       datas: drafts.map(({ json }) => json),
-      excludes: drafts.map(({ exclude }) => exclude ?? null),
-      marks: drafts.map(({ mark }) => mark ?? null),
-      keys: drafts.map(({ key }) => key ?? null),
-      digests: drafts.map((draft) => (draft.key === undefined ? null : digestOf(draft))),
+      excludes: sparse(drafts, ({ exclude }) => exclude),
+      marks: sparse(drafts, ({ mark }) => mark),
+      keys: sparse(drafts, ({ key }) => key),
+      digests: sparse(drafts, (draft) => (draft.key === undefined ? undefined : digestOf(draft))),
       ...packBodies(drafts, this.withData),
       lease: lease === undefined ? null : { name: LEASE, token: lease },
       keyWindowMs: this.#deps.idempotencyMs(),
     }
   }
+}
+
+/** Null where none of them has it, as nearly always: what is not sent is not parsed. */
+function sparse(
+  drafts: readonly Draft[],
+  of: (draft: Draft) => string | undefined,
+): readonly (string | null)[] | null {
+  const values = drafts.map((draft) => of(draft) ?? null)
+  return values.some((value) => value !== null) ? values : null
 }
 
 function digestOf({ json }: Draft): string {

@@ -37,10 +37,11 @@ export interface AppendCall {
   readonly tag: string
   readonly channels: readonly string[]
   readonly datas: readonly string[]
-  readonly excludes: readonly (string | null)[]
-  readonly marks: readonly (string | null)[]
-  readonly keys: readonly (string | null)[]
-  readonly digests: readonly (string | null)[]
+  /** These, each: null where none of the drafts has one. */
+  readonly excludes: readonly (string | null)[] | null
+  readonly marks: readonly (string | null)[] | null
+  readonly keys: readonly (string | null)[] | null
+  readonly digests: readonly (string | null)[] | null
   readonly bodies: readonly string[]
   readonly counts: readonly number[]
   readonly lease: { readonly name: string; readonly token: number } | null

@@ -2,10 +2,12 @@ import t from 'tap'
 import { MAJORS, skipMajor } from '../support/majors.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { appendingSuite } from './appending.ts'
+import { publishingSuite } from './publishing.ts'
 
 for (const major of MAJORS) {
   await t.test(`PostgreSQL ${major}`, { skip: await skipMajor(major) }, async (t) => {
-    const server = await startPostgres(t, { major })
+    const server = await startPostgres(t, { major, settings: { max_prepared_transactions: '2' } })
+    await publishingSuite(t, server)
     await appendingSuite(t, server)
   })
 }

@@ -297,11 +297,17 @@ export async function publishingSuite(t: Test, server: TestPostgres): Promise<vo
     )
   })
 
-  await t.test('PREPARE TRANSACTION is refused by the server', async (t) => {
+  await t.test('PREPARE TRANSACTION is refused by the server, but not with what was enqueued', async (t) => {
     const client = await db.connect(t, 'application')
     await client.query('BEGIN')
     await publish(client, 'chat:a', 'prepared')
     await t.rejects(client.query(`PREPARE TRANSACTION 'one'`), { code: '0A000', message: /NOTIFY/ })
+    await client.query(`BEGIN; SELECT livemessage.enqueue('chat:a', '"prepared"')`)
+    await client.query(`PREPARE TRANSACTION 'two'`)
+    await client.query(`COMMIT PREPARED 'two'`)
+    t.same(await db.sql('SELECT data FROM livemessage.queue WHERE data ~ $1', ['prepared']), [
+      { data: '"prepared"' },
+    ])
   })
 
   await t.test('it publishes whatever the session has set', async (t) => {

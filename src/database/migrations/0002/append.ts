@@ -30,6 +30,11 @@ CREATE FUNCTION livemessage.append(
 ) RETURNS SETOF record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+-- Its plans are kept by the session, and made while the tables are still small: whatever they are estimated at, each
+-- read here is of some rows by their index, for everybody waits meanwhile.
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $fn$
 DECLARE
   keyed boolean := array_remove(keys, NULL) <> '{}';
@@ -110,6 +115,7 @@ $fn$;
 CREATE FUNCTION livemessage.drain(max int, lease text, token bigint, wait_ms int DEFAULT 0, every_ms int DEFAULT 20) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $fn$
 DECLARE
   channels text[];

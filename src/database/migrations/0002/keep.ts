@@ -8,6 +8,7 @@ export const KEEP = `
 CREATE FUNCTION livemessage.sweep(subsystems jsonb, max_rows int, lease text, token bigint) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off -- as in append: a plan may be older than the table is large
 AS $fn$
 DECLARE
   at bigint := livemessage.now_ms();
@@ -84,11 +85,14 @@ BEGIN
 END
 $fn$;
 
+-- {"chat": {"journaled": true, "max_bytes": 1048576}, …}: the subsystems of a daemon's config.
 CREATE FUNCTION livemessage.set_subsystems(subsystems jsonb) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $fn$
 BEGIN
+  -- Their copies of meta are taken from a row that does not change meanwhile.
+  PERFORM FROM livemessage.meta FOR SHARE;
   INSERT INTO livemessage.subsystem AS s (name, journaled, max_bytes)
   SELECT n.key, coalesce((n.value ->> 'journaled')::boolean, true), (n.value ->> 'max_bytes')::int
   FROM jsonb_each(subsystems) AS n ORDER BY 1
