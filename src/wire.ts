@@ -241,10 +241,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         onReady: () => log.debug({ journal: journal.kind, ready: journal.ready }, 'journal'),
         onParcel: deliverHere,
         onMemo: (memo, from) => cluster.onMemo(memo, from),
-        onPeer: (node, here) => {
-          cluster.onPeer(node, here)
-          log.info({ node, here, nodes: bus.peers.size + 1 }, here ? 'a node came' : 'a node is gone')
-        },
+        onPeer: (node, here) => cluster.onPeer(node, here),
         onGap: (reason) => {
           counts.busGaps++
           log.warn({ reason }, 'letters of other nodes may have been missed')

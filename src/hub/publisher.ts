@@ -73,19 +73,21 @@ export class Publisher {
       const id = this.publish(submissions[0]!)
       return id instanceof Promise ? id.then((known) => [known]) : [id]
     }
-    const journaled = submissions
-      .filter((submission) => this.#isJournaled(submission))
-      .filter((submission) => !this.#isForAnother(submission))
-    // All are in order. What may be refused still comes first.
-    const placed = journaled.length === 0 ? [] : this.#deps.journal.appendAll(journaled.map(draftOf))
-    for (const { source } of journaled) this.#deps.counts.published(source)
-    const others = new Map<Submission, string | null>()
+    const journaled: Submission[] = []
+    const others: Submission[] = []
     for (const submission of submissions) {
-      if (!this.#isJournaled(submission)) others.set(submission, this.#send(submission))
+      if (!this.#isJournaled(submission)) others.push(submission)
+      else if (!this.#isForAnother(submission)) journaled.push(submission)
     }
+    // What may be refused comes first: keys that came with other data, then the journal.
+    const fresh = others.filter((submission) => !this.#isDuplicate(submission))
+    const placed = journaled.length === 0 ? [] : this.#deps.journal.appendAll(journaled.map(draftOf))
     const answer = (known: readonly Placed[]): (string | null)[] => {
+      for (const { source } of journaled) this.#deps.counts.published(source)
+      for (const submission of fresh) this.#deliver(submission)
+      this.#deps.counts.duplicates += others.length - fresh.length
       const cursors = new Map(journaled.map((one, index) => [one, this.#cursorOf(known[index]!)]))
-      return submissions.map((one) => cursors.get(one) ?? others.get(one) ?? null)
+      return submissions.map((one) => cursors.get(one) ?? null)
     }
     return placed instanceof Promise ? placed.then(answer) : answer(placed)
   }
@@ -117,17 +119,17 @@ export class Publisher {
     return policy.history !== null
   }
 
-  /** To a transient channel. Null, for it has no cursor. */
+  /** To a transient channel, once a key. Null, for it has no cursor. */
   #send(submission: Submission): null {
+    if (this.#isDuplicate(submission)) this.#deps.counts.duplicates++
+    else this.#deliver(submission)
+    return null
+  }
+
+  #deliver(submission: Submission): void {
     const { dedupe, counts, bus, deliverHere } = this.#deps
     const { channel, json, source, key, exclude } = submission
-    if (key !== undefined) {
-      if (dedupe.find(scopedKey(submission, key), channel, json) !== undefined) {
-        counts.duplicates++
-        return null
-      }
-      dedupe.remember(scopedKey(submission, key), channel, json, null)
-    }
+    if (key !== undefined) dedupe.remember(scopedKey(submission, key), channel, json, null)
     counts.published(source)
     const message = encodeMessage(channel, null, json, Date.now())
     const parcel: Parcel =
@@ -136,7 +138,13 @@ export class Publisher {
         : { kind: 'publication', channel, message, exclude }
     if (submission.everywhere === true) deliverHere(parcel)
     else bus.send(parcel)
-    return null
+  }
+
+  /** @throws {ClientError} `conflict` */
+  #isDuplicate(submission: Submission): boolean {
+    const { channel, json, key } = submission
+    if (key === undefined) return false
+    return this.#deps.dedupe.find(scopedKey(submission, key), channel, json) !== undefined
   }
 
   #cursorOf({ position, duplicate }: Placed): string {
