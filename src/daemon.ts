@@ -7,6 +7,7 @@ import { Counts } from './ops/counts.ts'
 import type { Health, Part } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
 import type { MetricGroup, MetricSet } from './ops/metric-set.ts'
+import { Repeated } from './ops/repeated.ts'
 import { baseContext } from './registry/context.ts'
 import { runHook } from './registry/hooks.ts'
 import type { Registry } from './registry/registry.ts'
@@ -44,6 +45,7 @@ export class Daemon implements Live {
   readonly log: Log
   readonly #options: DaemonOptions
   readonly #stopSignal = new AbortController()
+  readonly #refusals = new Repeated()
   #rules: Rules
   #home: Home | null = null
   #parts: Wired | null = null
@@ -190,8 +192,12 @@ export class Daemon implements Live {
         this.counts.error(source.name, code)
         // The source has logged it, once for all.
         if (code === 'overflow') return
-        this.log.warn({ source: source.name, code, place, reason: message }, 'notification refused')
         bury(source.name, rejection)
+        // Any role of a database may say rubbish as fast as it likes.
+        const unsaid = this.#refusals.count(`${source.name} ${code}`)
+        if (unsaid === null) return
+        const fields = { source: source.name, code, place, reason: message }
+        this.log.warn(unsaid === 0 ? fields : { ...fields, unsaid }, 'notification refused')
       },
     }
   }
@@ -248,6 +254,7 @@ export class Daemon implements Live {
       stopMs,
     )
     await parts.commands.settle(Math.max(0, end - performance.now()))
+    await parts.publisher.settle(Math.max(0, end - performance.now()))
     await parts.websocket.dismiss(reason)
   }
 

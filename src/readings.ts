@@ -42,6 +42,11 @@ export function readingsOf(
   })
   const readings = [
     total(
+      'livemessages_journal_entries_total',
+      'Entries of the journal, whoever published them',
+      () => counts.entries,
+    ),
+    total(
       'livemessages_conflated_total',
       'Messages that a newer one of their key stood for',
       () => counts.conflated,

@@ -22,6 +22,7 @@ import type { MetricGroup } from './ops/metric-set.ts'
 import { Metrics } from './ops/metrics.ts'
 import { isClientError } from './protocol/codes.ts'
 import { writeJson } from './protocol/json.ts'
+import { subsystemOf } from './protocol/names.ts'
 import { readingsOf } from './readings.ts'
 import type { Services } from './registry/context.ts'
 import type { Live } from './rules.ts'
@@ -43,6 +44,7 @@ export interface Wired {
   readonly deadlines: Deadlines
   readonly subscriber: Subscriber
   readonly commands: Commands
+  readonly publisher: Publisher
   readonly websocket: WebSocketTransport
   readonly services: Services
   readonly sources: Sources
@@ -178,6 +180,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     log,
   })
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
+  const noteStray = strays(log, counts)
   const cluster = new Cluster({ bus, hub, counts, log, journal })
   const cursors = new MovingCursors({
     journal,
@@ -225,6 +228,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     deadlines,
     subscriber,
     commands,
+    publisher,
     websocket,
     services,
     sources,
@@ -234,7 +238,9 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     join: async () => {
       const joined = backbone.start({
         onEntry: (entry) => {
+          counts.entries++
           hub.deliver(entry.channel, entry.message, entry.exclude)
+          if (!live.rules.config.channels.has(subsystemOf(entry.channel))) noteStray(entry.channel)
           if (entry.mark !== undefined) duty?.onEntry(entry)
         },
         onEpoch: () => subscriber.onEpoch(),
@@ -289,4 +295,19 @@ async function dutyOf({ leadership, journal }: Backbone, live: Live, log: Log): 
     caughtUp: async () => journal.caughtUp(),
     log,
   })
+}
+
+/** Told once a subsystem: SQL takes publications of those too that no node knows, for one may be about to come. */
+function strays(log: Log, counts: Counts): (channel: string) => void {
+  const told = new Set<string>()
+  return (channel) => {
+    counts.error('journal', 'unknown_channel')
+    const subsystem = subsystemOf(channel)
+    if (told.has(subsystem) || told.size > 1000) return
+    told.add(subsystem)
+    log.warn(
+      { subsystem, channel },
+      'published to a subsystem that the config does not have: nobody can subscribe',
+    )
+  }
 }

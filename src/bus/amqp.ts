@@ -24,6 +24,7 @@ const CLOSE_MS = 1_000
 /** Packets through a fanout exchange, to a queue of each node's own that goes with its connection. */
 export class AmqpCarrier implements Carrier {
   readonly kind = 'rabbitmq'
+  readonly sealed = false
   readonly packetBytes = 64 * 1024
   readonly packetsAtOnce = 16
   readonly #exchange: string

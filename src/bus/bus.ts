@@ -61,6 +61,9 @@ export interface BusHandlers {
   onMemo(memo: Memo, from: string): void
   /** A node came (`true`), or has not been heard of for `peerMs`, or said good-bye. */
   onPeer(node: string, here: boolean): void
-  /** Letters of other nodes may be missing: after a reconnect, or when there was no room. */
-  onGap(reason: string): void
+  /**
+   * Letters of other nodes may be missing: after a reconnect, or when there was no room. So many `times` since the last
+   * call, which was at least `gapMs` ago: anybody on a shared server may make gaps up.
+   */
+  onGap(reason: string, times: number): void
 }

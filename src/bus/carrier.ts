@@ -4,6 +4,8 @@ import type { Parting } from './outbox.ts'
 /** Takes packets from node to node: the server's own part of a bus. Each node's packets come in their order, or not. */
 export interface Carrier {
   readonly kind: 'postgres' | 'rabbitmq'
+  /** Nobody but the nodes can make packets; anybody may be able to have one brought again. */
+  readonly sealed: boolean
   /** Packets of this size are best. */
   readonly packetBytes: number
   /** And so many of them in one go. */

@@ -47,6 +47,13 @@ const STORE = `
   )
   select pg_notify('${BUS_NOTIFY}', '@' || id) from (select id from stored order by id) stored`
 
+const READ = `
+  select id, body from livemessage.letter
+  where id = any($1::bigint[]) and octet_length(body) <= $2 and time > now() - $3 * interval '1 ms'`
+
+/** A letter's time is that of its statement's beginning, which may take as long. */
+const SLACK_MS = 10_000
+
 /**
  * Packets by NOTIFY: many in one statement, one statement at a time. Those that a NOTIFY can't hold go through the
  * unlogged table livemessage.letter, whose rows housekeeping deletes.
@@ -55,9 +62,11 @@ export class PostgresCarrier implements Carrier {
   readonly kind = 'postgres'
   readonly packetBytes = PACKET_BYTES
   readonly packetsAtOnce = 64
+  readonly sealed: boolean
   readonly #options: PostgresCarrierOptions
   readonly #pool: DatabasePool
   #box: LetterBox | null = null
+  #startedAt = 0
   #seat: Seat | null = null
   /** Statements under way. */
   readonly #asked = new Set<AbortController>()
@@ -66,6 +75,7 @@ export class PostgresCarrier implements Carrier {
 
   constructor(options: PostgresCarrierOptions) {
     this.#options = options
+    this.sealed = options.sealed ?? false
     this.#pool = createDatabase({
       url: options.url,
       applicationName: 'livemessages bus',
@@ -80,7 +90,9 @@ export class PostgresCarrier implements Carrier {
   }
 
   start(handlers: CarrierHandlers): Promise<void> {
-    const { notifications, sealed = false, maxLetterBytes = 8 * 1024 ** 2 } = this.#options
+    const { sealed } = this
+    const { notifications, maxLetterBytes = 8 * 1024 ** 2 } = this.#options
+    this.#startedAt = performance.now()
     const box = new LetterBox({
       read: (ids) => this.#read(ids, maxLetterBytes),
       onPacket: (text) => handlers.onPacket(text),
@@ -105,7 +117,7 @@ export class PostgresCarrier implements Carrier {
   }
 
   async write(packets: readonly Parting[]): Promise<void> {
-    const { sealed = false } = this.#options
+    const { sealed } = this
     for (let start = 0; start < packets.length;) {
       const stored = sealed || packets[start]!.large
       let end = start + 1
@@ -125,12 +137,13 @@ export class PostgresCarrier implements Carrier {
     await Promise.all([within(left, CLOSE_MS), within(this.#pool.stop(), 2 * CLOSE_MS)])
   }
 
-  /** Of those that are there and not too large. */
+  /** Of those that are there and not too large; none from before we were there, which somebody only says again. */
   async #read(ids: readonly number[], maxBytes: number): Promise<ReadonlyMap<number, string>> {
-    const rows = await this.#query<{ id: string; body: string }>(
-      'select id, body from livemessage.letter where id = any($1::bigint[]) and octet_length(body) <= $2',
-      [ids, maxBytes],
-    )
+    const rows = await this.#query<{ id: string; body: string }>(READ, [
+      ids,
+      maxBytes,
+      Math.round(performance.now() - this.#startedAt) + SLACK_MS,
+    ])
     return new Map(rows.map(({ id, body }) => [Number(id), body]))
   }
 

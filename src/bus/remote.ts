@@ -28,6 +28,8 @@ export interface RemoteBusOptions {
   readonly staleMs?: number
   /** Delays after a failed write. */
   readonly retry?: Retry
+  /** How often `onGap` is called, at the most. @default 10000 */
+  readonly gapMs?: number
   /** How long a stop waits for what is still to leave. @default 1000 */
   readonly stopMs?: number
 }
@@ -51,6 +53,9 @@ export class RemoteBus implements Bus {
   #ticks: NodeJS.Timeout | null = null
   #tickedAt = 0
   #greeting: NodeJS.Timeout | null = null
+  /** Until it is over, gaps are counted only. */
+  #gapPause: NodeJS.Timeout | null = null
+  #gapsUntold = 0
   /** Why nothing comes; null while the carrier is up. */
   #down: string | null = 'not connected yet'
   /** Why nothing leaves. */
@@ -67,7 +72,7 @@ export class RemoteBus implements Bus {
     this.#options = { ...DEFAULTS, ...options }
     const { maxLetters, maxBytes, staleMs, maxPeers } = this.#options
     this.#outbox = new Outbox({ node: this.node, maxLetters, maxBytes, staleMs })
-    this.#peers = new Peers(maxPeers)
+    this.#peers = new Peers(maxPeers, carrier.sealed)
   }
 
   get kind(): 'postgres' | 'rabbitmq' {
@@ -117,6 +122,7 @@ export class RemoteBus implements Bus {
   async #leave(): Promise<void> {
     if (this.#ticks !== null) clearInterval(this.#ticks)
     if (this.#greeting !== null) clearTimeout(this.#greeting)
+    if (this.#gapPause !== null) clearTimeout(this.#gapPause)
     if (this.#down === null) {
       this.#say('bye')
       await within(this.#flushed, this.#options.stopMs)
@@ -280,7 +286,18 @@ export class RemoteBus implements Bus {
 
   #gap(reason: string): void {
     this.counts.gaps++
-    this.#handlers?.onGap(reason)
+    this.#gapsUntold++
+    if (this.#gapPause === null) this.#tellGaps(reason)
+  }
+
+  #tellGaps(reason: string): void {
+    const times = this.#gapsUntold
+    this.#gapsUntold = 0
+    this.#gapPause = setTimeout(() => {
+      this.#gapPause = null
+      if (this.#gapsUntold > 0) this.#tellGaps('again and again')
+    }, this.#options.gapMs).unref()
+    this.#handlers?.onGap(reason, times)
   }
 
   /** Logs the beginning and the end of an outage. */
@@ -304,6 +321,7 @@ const DEFAULTS = {
   maxLetterBytes: 8 * 1024 ** 2,
   staleMs: 10_000,
   retry: DEFAULT_RETRY,
+  gapMs: 10_000,
   stopMs: 1_000,
 }
 

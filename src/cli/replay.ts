@@ -34,6 +34,9 @@ export class Replay {
     if (letter.body === null) throw new Stays('it has no body')
     if (letter.source === 'amqp') return this.#repost(letter)
     if (db === null) throw new Stays(`it came from ${letter.source}, and there is no database`)
+    if (letter.channel === null && letter.name?.startsWith(PUBLISH_ROW) === true) {
+      throw new Stays('a trigger named no channel for it: mend the trigger, publish it yourself, and drop it')
+    }
     if (letter.channel !== null) return this.#publish(letter, letter.channel, db)
     return this.#notify(letter, db)
   }
@@ -126,3 +129,6 @@ function textOf({ body }: KeptLetter): string {
 function asStays(error: unknown): unknown {
   return /^(22|23|54|P0)/.test(codeOf(error) ?? '') ? new Stays(messageOf(error), { cause: error }) : error
 }
+
+/** How letters of the trigger function are named. */
+const PUBLISH_ROW = 'livemessage.publish_row '

@@ -1,5 +1,6 @@
 import { backoffMs, pause } from '../backoff.ts'
 import type { Retry } from '../backoff.ts'
+import { withDeadline } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import type { Leadership } from './leadership.ts'
@@ -86,8 +87,10 @@ export class Chore {
     const { signal } = this.#stopped
     return work({
       query: async <Row extends Record<string, unknown>>(text: string, values?: unknown[]) => {
-        const db = pool.withSignal(AbortSignal.any([signal, AbortSignal.timeout(statementMs)]))
-        return (await db.query<Row>(text, values)).rows
+        const { rows } = await withDeadline(statementMs, [signal], (either) =>
+          pool.withSignal(either).query<Row>(text, values),
+        )
+        return rows
       },
       token,
       signal,

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { backoffMs, DEFAULT_RETRY, pause, type Retry } from '../backoff.ts'
 import type { DeadLetter } from '../dead-letter.ts'
+import { withAny, withDeadline } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
+import type { Database } from '../registry/define.ts'
 import { type Faith, insertLetters } from './dead-rows.ts'
 import { LetterBurst } from './letter-burst.ts'
 import type { DatabasePool } from './pool.ts'
@@ -118,20 +120,8 @@ export class DeadLetters {
    * @throws when the signal is aborted before, or this is stopped
    */
   async keep(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
-    const { retry = DEFAULT_RETRY } = this.#options
-    const either = AbortSignal.any([signal, this.#cut.signal])
     const all = letters.map(keyed)
-    for (let attempt = 0; ; attempt++) {
-      either.throwIfAborted()
-      try {
-        await this.#insert(all, either)
-        break
-      } catch (error) {
-        either.throwIfAborted()
-        this.#failed(error)
-        await pause(backoffMs(attempt, retry), either)
-      }
-    }
+    await withAny([signal, this.#cut.signal], (either) => this.#keep(all, either))
     this.#answered()
     this.#countedAt = Math.min(this.#countedAt, performance.now() - COUNT_MS + 1_000)
     for (const letter of letters) this.#note(letter)
@@ -142,10 +132,13 @@ export class DeadLetters {
     const { maxAgeMs, maxLetters, maxBytes } = this.#limits
     let gone = 0
     for (let step = SWEEP_ROWS; step === SWEEP_ROWS && !this.#stopped.signal.aborted; gone += step) {
-      const db = this.#db(this.#stopped.signal)
-      const { rows } = await db.query<{ gone: number }>(
-        'SELECT livemessage.sweep_dead($1, $2, $3, $4) AS gone',
-        [maxAgeMs, maxLetters, maxBytes, SWEEP_ROWS],
+      const { rows } = await this.#ask(this.#stopped.signal, (db) =>
+        db.query<{ gone: number }>('SELECT livemessage.sweep_dead($1, $2, $3, $4) AS gone', [
+          maxAgeMs,
+          maxLetters,
+          maxBytes,
+          SWEEP_ROWS,
+        ]),
       )
       step = rows[0]?.gone ?? 0
     }
@@ -193,6 +186,21 @@ export class DeadLetters {
     this.#writing = null
   }
 
+  async #keep(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
+    const { retry = DEFAULT_RETRY } = this.#options
+    for (let attempt = 0; ; attempt++) {
+      signal.throwIfAborted()
+      try {
+        await this.#insert(letters, signal)
+        return
+      } catch (error) {
+        signal.throwIfAborted()
+        this.#failed(error)
+        await pause(backoffMs(attempt, retry), signal)
+      }
+    }
+  }
+
   #batch(): DeadLetter[] {
     const { batchLetters = 200, batchBytes = 1024 * 1024 } = this.#options
     const batch: DeadLetter[] = []
@@ -220,7 +228,7 @@ export class DeadLetters {
 
   async #insert(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void> {
     try {
-      await insertLetters(this.#db(signal), letters)
+      await this.#ask(signal, (db) => insertLetters(db, letters))
     } catch (error) {
       if (!isAboutData(error)) throw error
       // One that the database can't take must not keep the others out.
@@ -231,7 +239,7 @@ export class DeadLetters {
   async #insertOne(letter: DeadLetter, signal: AbortSignal): Promise<void> {
     for (const faith of FAITHS) {
       try {
-        await insertLetters(this.#db(signal), [letter], faith)
+        await this.#ask(signal, (db) => insertLetters(db, [letter], faith))
         if (faith !== 'bare') return
         const { source, name, code } = letter
         this.#log.error(
@@ -245,9 +253,10 @@ export class DeadLetters {
     }
   }
 
-  #db(signal: AbortSignal) {
+  /** Each statement has a deadline of its own. */
+  #ask<T>(signal: AbortSignal, ask: (db: Database) => Promise<T>): Promise<T> {
     const { pool, insertMs = 30_000 } = this.#options
-    return pool.withSignal(AbortSignal.any([signal, AbortSignal.timeout(insertMs)]))
+    return withDeadline(insertMs, [signal], (either) => ask(pool.withSignal(either)))
   }
 
   async #sweepIfLeading(): Promise<void> {
@@ -262,7 +271,9 @@ export class DeadLetters {
   async #count(): Promise<void> {
     this.#countedAt = performance.now()
     try {
-      const { rows } = await this.#db(this.#stopped.signal).query<{ n: number }>(COUNT, [COUNT_LIMIT])
+      const { rows } = await this.#ask(this.#stopped.signal, (db) =>
+        db.query<{ n: number }>(COUNT, [COUNT_LIMIT]),
+      )
       this.#kept = rows[0]?.n ?? 0
     } catch (error) {
       // The gauge stays where it was; outages have their own messages.

@@ -24,7 +24,7 @@ export interface HousekeepingOptions {
   readonly drainRows?: number
   /** From the end of one round of deletions to the begin of the next. @default 10000 */
   readonly sweepMs?: number
-  /** Deleted at once, in one transaction. @default 5000 */
+  /** At most so many rows are deleted in one transaction. @default 5000 */
   readonly sweepRows?: number
   /** Transactions of one round, and the time between two of them. @default 100 steps, 50 ms */
   readonly sweepSteps?: number
@@ -140,15 +140,12 @@ export class Housekeeping {
       Object.fromEntries(ages.map(([name, { maxAgeMs }]) => [name, maxAgeMs])),
     )
     for (let step = 1; ; step++) {
-      const [row] = await query<{ swept: number }>('SELECT livemessage.sweep($1, $2, $3, $4) AS swept', [
-        subsystems,
-        sweepRows,
-        LEASE,
-        token,
-      ])
-      const swept = row?.swept ?? 0
-      this.#swept += swept
-      if (swept === 0 || step >= sweepSteps) return false
+      const [row] = await query<{ swept: number; more: boolean }>(
+        'SELECT swept, more FROM livemessage.sweep($1, $2, $3, $4, $5)',
+        [subsystems, sweepRows, LEASE, token, step === 1],
+      )
+      this.#swept += row?.swept ?? 0
+      if (row?.more !== true || step >= sweepSteps) return false
       await pause(sweepPauseMs, signal)
       signal.throwIfAborted()
     }

@@ -1,4 +1,5 @@
 import { pause } from '../backoff.ts'
+import { withDeadline } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import type { MaybePromise } from '../sources/source.ts'
@@ -113,18 +114,12 @@ class LeaseRow implements Leadership {
   }
 
   async #ask(): Promise<void> {
-    const { pool, holder, ttlMs, renewMs } = this.#options
+    const { ttlMs, renewMs } = this.#options
     // From before the request is sent: the server's term ends later than this one, whatever the way took.
     const [sent, sentAt] = [performance.now(), Date.now()]
     let token: number | null
     try {
-      const db = pool.withSignal(AbortSignal.any([this.#cut.signal, AbortSignal.timeout(renewMs)]))
-      const { rows } = await db.query<{ token: string | null }>(
-        'SELECT livemessage.lease_take($1, $2, $3) AS token',
-        [LEASE, holder, ttlMs],
-      )
-      const [row] = rows
-      token = row?.token == null ? null : Number(row.token)
+      token = await withDeadline(renewMs, [this.#cut.signal], (signal) => this.#take(signal))
     } catch (error) {
       if (!this.#cut.signal.aborted) this.#failed(error)
       return // what was granted before holds until its end
@@ -137,6 +132,19 @@ class LeaseRow implements Leadership {
     // The server's clock and ours may differ in speed, hardly by a hundredth.
     const trustMs = ttlMs * 0.98
     if (token !== null) await this.#enter({ token, ends: sent + trustMs, endsAt: sentAt + trustMs })
+  }
+
+  async #take(signal: AbortSignal): Promise<number | null> {
+    const { pool, holder, ttlMs } = this.#options
+    const { rows } = await pool
+      .withSignal(signal)
+      .query<{ token: string | null }>('SELECT livemessage.lease_take($1, $2, $3) AS token', [
+        LEASE,
+        holder,
+        ttlMs,
+      ])
+    const [row] = rows
+    return row?.token == null ? null : Number(row.token)
   }
 
   async #enter(term: Term): Promise<void> {
@@ -192,8 +200,9 @@ class LeaseRow implements Leadership {
     clearTimeout(deadline)
     if (this.#granted === null) return
     try {
-      const db = pool.withSignal(AbortSignal.timeout(stopMs))
-      await db.query('SELECT livemessage.lease_give($1, $2)', [LEASE, this.#granted])
+      await withDeadline(stopMs, [], (signal) =>
+        pool.withSignal(signal).query('SELECT livemessage.lease_give($1, $2)', [LEASE, this.#granted]),
+      )
     } catch (error) {
       this.#log.info({ reason: messageOf(error) }, 'the lead was not given back: it ends with its term')
     }

@@ -1,5 +1,6 @@
 import { backoffMs, pause } from '../backoff.ts'
 import type { Retry } from '../backoff.ts'
+import { withDeadline } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import type { DatabasePool } from './pool.ts'
@@ -88,8 +89,9 @@ export class Subsystems {
     const subsystems = Object.fromEntries(
       [...policies].map(([name, { journaled, maxBytes }]) => [name, { journaled, max_bytes: maxBytes }]),
     )
-    const db = pool.withSignal(AbortSignal.any([this.#stopped.signal, AbortSignal.timeout(statementMs)]))
-    await db.query('SELECT livemessage.set_subsystems($1)', [JSON.stringify(subsystems)])
+    await withDeadline(statementMs, [this.#stopped.signal], (signal) =>
+      pool.withSignal(signal).query('SELECT livemessage.set_subsystems($1)', [JSON.stringify(subsystems)]),
+    )
   }
 
   #failed(error: unknown): void {

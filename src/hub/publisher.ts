@@ -44,6 +44,8 @@ export interface PublisherDependencies {
 /** Takes publications from everywhere: into the journal, where the channel has a history, or onto the bus. */
 export class Publisher {
   readonly #deps: PublisherDependencies
+  /** On their way into the journal. */
+  readonly #pending = new Set<Promise<unknown>>()
 
   constructor(deps: PublisherDependencies) {
     this.#deps = deps
@@ -60,7 +62,9 @@ export class Publisher {
     const { journal } = this.#deps
     const placed = journal.append(draftOf(submission))
     this.#deps.counts.published(submission.source)
-    return placed instanceof Promise ? placed.then((known) => this.#cursorOf(known)) : this.#cursorOf(placed)
+    if (!(placed instanceof Promise)) return this.#cursorOf(placed)
+    this.#await(placed)
+    return placed.then((known) => this.#cursorOf(known))
   }
 
   /**
@@ -89,7 +93,24 @@ export class Publisher {
       const cursors = new Map(journaled.map((one, index) => [one, this.#cursorOf(known[index]!)]))
       return submissions.map((one) => cursors.get(one) ?? null)
     }
-    return placed instanceof Promise ? placed.then(answer) : answer(placed)
+    if (!(placed instanceof Promise)) return answer(placed)
+    this.#await(placed)
+    return placed.then(answer)
+  }
+
+  /** Waits for what is on its way into the journal, a deadline long: who published is to be answered. */
+  async settle(deadlineMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), deadlineMs)))
+    while (this.#pending.size > 0) {
+      if ((await Promise.race([Promise.allSettled(this.#pending), late])) === 'late') break
+    }
+    clearTimeout(timer)
+  }
+
+  #await(placed: Promise<unknown>): void {
+    this.#pending.add(placed)
+    void Promise.allSettled([placed]).then(() => this.#pending.delete(placed))
   }
 
   /** A transient subsystem's sender has run on every node, and named a journaled channel. */

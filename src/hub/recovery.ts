@@ -9,7 +9,6 @@ import type { MaybePromise } from '../sources/source.ts'
 import type { Client, Missed, SubscriptionKind } from './client.ts'
 import type { Hub } from './hub.ts'
 import { fitting, highWaterOf, paced } from './pacing.ts'
-import { policyOf } from './policies.ts'
 
 /** What a subscriber wants of the past: what came after a cursor, the newest, or what it has not confirmed. */
 export type Wanted =
@@ -59,6 +58,10 @@ export class Recovery implements Missed {
   #unproved = false
   /** The user's own place, once it is known. */
   #own: number | null | undefined
+  /** Where it is read by what is left of the channels: from these positions on. */
+  #starts: ReadonlyMap<string, number> | null = null
+  /** How far each channel is known to have lost something: the client was told. */
+  readonly #gone = new Map<string, number>()
 
   constructor(deps: RecoveryDependencies, subscription: Subscription) {
     this.#deps = deps
@@ -101,9 +104,13 @@ export class Recovery implements Missed {
   #first(): MaybePromise<Page> {
     const { live, journal } = this.#deps
     const { channels, wanted } = this.#subscription
+    this.#starts = null
+    this.#gone.clear()
     if (wanted.what === 'own') return this.#unconfirmed(channels, wanted.read)
     if (wanted.what === 'last') {
-      return journal.last(channels, Math.min(wanted.count, live.rules.config.limits.recoveryMessages))
+      return this.#newest(
+        journal.last(channels, Math.min(wanted.count, live.rules.config.limits.recoveryMessages)),
+      )
     }
     if (wanted.cursor.epoch === journal.epoch) return this.#from(channels, wanted.cursor.position)
     return { entries: [], lost: channels, more: false, upTo: journal.head }
@@ -115,15 +122,40 @@ export class Recovery implements Missed {
       const page = await this.#from(channels, this.#own)
       if (page.lost.length === 0) return page
     }
+    // What can't be proved from there any more: all that is left of it.
     return this.#kept(channels, this.#own ?? 0)
   }
 
-  /** All that is left of a mailbox, for one whose place can't be proved from any more. */
-  async #kept([channel]: readonly string[], after: number): Promise<Page> {
-    const { live, journal } = this.#deps
+  async #kept(channels: readonly string[], position: number): Promise<Page> {
     this.#unproved = true
-    const page = await journal.last([channel!], policyOf(live, channel!)?.history?.count ?? 0)
-    return { ...page, lost: [], entries: page.entries.filter(({ position }) => position > after) }
+    // A place that was never reached is none to go on from.
+    const start = Math.min(position, this.#deps.journal.head)
+    this.#starts = new Map(channels.map((channel) => [channel, start]))
+    return { ...(await this.#left(position)), lost: [] }
+  }
+
+  /** The newest may be more than one page takes: then they come from the first on, as all that goes forward does. */
+  #newest(asked: MaybePromise<Page>): MaybePromise<Page> {
+    if (asked instanceof Promise) return asked.then((page) => this.#newest(page))
+    const { more, starts, upTo } = asked
+    if (!more || starts === undefined) return asked
+    const { channels } = this.#subscription
+    this.#starts = new Map(channels.map((channel) => [channel, starts.get(channel) ?? upTo]))
+    return (async () => ({ ...(await this.#left(0)), lost: [] }))()
+  }
+
+  /** What is left after a position. `lost` are the channels that have lost more than is known, beyond it. */
+  async #left(position: number): Promise<Page> {
+    const { live, journal } = this.#deps
+    const after = new Map<string, number>()
+    for (const [channel, start] of this.#starts!) after.set(channel, Math.max(start, position))
+    const page = await journal.left(after, live.rules.config.limits.recoveryMessages)
+    const lost: string[] = []
+    for (const [channel, gone] of page.gone) {
+      if (gone > Math.max(after.get(channel)!, this.#gone.get(channel) ?? 0)) lost.push(channel)
+      this.#gone.set(channel, gone)
+    }
+    return { ...page, lost }
   }
 
   #from(channels: readonly string[], position: number): MaybePromise<Page> {
@@ -194,7 +226,7 @@ export class Recovery implements Missed {
       if (!page.more && page.upTo === journal.head) return this.#join(channels)
       // A long way: others get their turn between two pages.
       if (page.more) await nextTurn()
-      const next = this.#from(channels, page.upTo)
+      const next = this.#starts === null ? this.#from(channels, page.upTo) : this.#left(page.upTo)
       page = next instanceof Promise ? await next : next
     }
   }
@@ -202,12 +234,14 @@ export class Recovery implements Missed {
   /** Retention was faster than the client: it is told, and goes on with what is left. */
   async #overtaken(page: Page): Promise<Page> {
     const lost = this.#mine().filter((channel) => page.lost.includes(channel))
-    const own = this.#subscription.wanted.what === 'own' && lost.length > 0
-    const left = own ? await this.#kept(lost, this.given) : page
+    const isOwn = this.#subscription.wanted.what === 'own' && lost.length > 0
+    const left = isOwn && this.#starts === null ? await this.#kept(lost, this.given) : page
     // Told of a new epoch, they need not be told of this.
     if (this.#epoch !== this.#deps.journal.epoch) return left
+    // Where it goes on with what is left, that begins here; else with what comes.
+    const position = this.#starts === null ? page.upTo : this.given
     for (const channel of this.#mine()) {
-      if (lost.includes(channel)) this.#answer(channel, own ? this.given : page.upTo, false)
+      if (lost.includes(channel)) this.#answer(channel, position, false)
     }
     return left
   }

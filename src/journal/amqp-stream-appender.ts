@@ -3,8 +3,9 @@ import { ClientError } from '../protocol/codes.ts'
 import type { ConfirmChannel } from '../broker/connection.ts'
 import type { Place, Verdict } from './amqp-stream-ledger.ts'
 import { encodeStreamMessage, MAX_ENTRIES } from './amqp-stream-message.ts'
-import type { StreamEntry, StreamMessage } from './amqp-stream-message.ts'
+import type { StreamEntry } from './amqp-stream-message.ts'
 import type { Draft, Placed } from './journal.ts'
+import { checkUnitSize, MAX_UNIT_BYTES } from './unit-size.ts'
 
 export interface AppenderOptions {
   readonly queue: string
@@ -71,6 +72,8 @@ export class StreamAppender {
   #flushing = false
   #timer: NodeJS.Timeout | null = null
   #stopped = false
+  /** Messages with publications that were sent. */
+  batches = 0
   #onEmpty: (() => void) | null = null
 
   constructor(options: AppenderOptions) {
@@ -78,16 +81,17 @@ export class StreamAppender {
   }
 
   /** Appends all or none, at adjacent places. */
-  append(drafts: readonly Draft[]): Promise<readonly Placed[]> {
+  async append(drafts: readonly Draft[]): Promise<readonly Placed[]> {
+    checkUnitSize(drafts, Math.min(MAX_UNIT_BYTES, this.#options.maxWaitingBytes))
     const wait = drafts.every(({ patience }) => patience === 'wait')
     let bytes = 0
     for (const { json } of drafts) bytes += json.length
     if (drafts.length > MAX_ENTRIES) {
-      return refuse('limit_exceeded', `at most ${MAX_ENTRIES} publications can be appended together`)
+      throw new ClientError('limit_exceeded', `at most ${MAX_ENTRIES} publications can be appended together`)
     }
-    if (this.#stopped) return refuse('unavailable', 'shutting down')
+    if (this.#stopped) throw new ClientError('unavailable', 'shutting down')
     if (!wait && this.#openBytes + bytes > this.#options.maxWaitingBytes) {
-      return refuse('unavailable', `too much waits for the journal: ${this.#reason}`)
+      throw new ClientError('unavailable', `too much waits for the journal: ${this.#reason}`)
     }
     return new Promise((resolve, reject) => {
       const until = wait ? Infinity : performance.now() + this.#options.patienceMs()
@@ -220,14 +224,23 @@ export class StreamAppender {
     const { producer, queue, keyMs, now, onBroken } = this.#options
     const channel = this.#channel!
     const session = this.#session
-    const seq = this.#seq++
+    const seq = this.#seq
+    const entries = parcels.flatMap((parcel) => parcel.entries)
+    let content: Buffer
+    try {
+      content = encodeStreamMessage({
+        ...{ producer, session, seq, time: now(), epoch, proposal, keyMs: keyMs() },
+        entries,
+      })
+    } catch (error) {
+      // It can't be said at all, now or later.
+      for (const parcel of parcels) this.#refuse(parcel, error)
+      return
+    }
+    this.#seq++
+    if (entries.length > 0) this.batches++
     const id = `${session}-${seq}`
     const batch: Batch = { session, seq, parcels, confirmed: false, placed: null }
-    const entries = parcels.flatMap((parcel) => parcel.entries)
-    const message: StreamMessage = {
-      ...{ producer, session, seq, time: now(), epoch, proposal, keyMs: keyMs() },
-      entries,
-    }
     this.#batches.set(id, batch)
     const settle = (error: unknown): void => {
       if (session !== this.#session) return
@@ -239,7 +252,7 @@ export class StreamAppender {
       if (batch.placed !== null) this.#settle(id, batch)
     }
     try {
-      channel.publish('', queue, encodeStreamMessage(message), { persistent: true, mandatory: true }, settle)
+      channel.publish('', queue, content, { persistent: true, mandatory: true }, settle)
     } catch (error) {
       // The channel was closed in this very turn.
       onBroken(messageOf(error))
@@ -262,6 +275,13 @@ export class StreamAppender {
     const error = results.find((result) => result instanceof Error)
     if (error === undefined) parcel.resolve(results as readonly Placed[])
     else parcel.reject(error)
+  }
+
+  #refuse(parcel: Parcel, cause: unknown): void {
+    if (parcel.done) return
+    this.#leave(parcel)
+    const refusal = new ClientError('invalid_input', 'the journal can not hold this data')
+    parcel.reject(Object.defineProperty(refusal, 'cause', { value: cause, enumerable: false }))
   }
 
   #leave(parcel: Parcel): void {
@@ -305,8 +325,4 @@ export class StreamAppender {
 
 function entryOf({ channel, json, exclude, key, mark, lease }: Draft, index: number): StreamEntry {
   return { channel, json, exclude, key, mark, lease, joined: index > 0 }
-}
-
-function refuse(code: 'unavailable' | 'limit_exceeded', message: string): Promise<never> {
-  return Promise.reject(new ClientError(code, message))
 }

@@ -57,7 +57,6 @@ export class Ledger {
   #content: Buffer = Buffer.alloc(0)
   /** Who began in the middle knows neither keys nor sessions of before: until this time it keeps nothing. */
   #warmUntil: number | null = null
-  #foreign = 0
 
   constructor(options: WindowOptions) {
     this.window = new Window(options)
@@ -93,11 +92,6 @@ export class Ledger {
     return this.#warmUntil !== null
   }
 
-  /** Messages that were none of ours. */
-  get foreign(): number {
-    return this.#foreign
-  }
-
   /** Takes the next message. Null: it is none of ours. */
   take(offset: number, content: Buffer, handlers: LedgerHandlers | null): Verdict | null {
     const message = decodeStreamMessage(content)
@@ -108,10 +102,7 @@ export class Ledger {
       this.#first = offset
       this.window.reset(offset * MAX_ENTRIES)
     }
-    if (message === null) {
-      this.#foreign++
-      return null
-    }
+    if (message === null) return null
     if (begins && offset > 0) this.#warmUntil = message.time + message.keyMs + LATE_MS
     if (!this.#counts(message)) return { message, placed: null }
     this.#now = message.time

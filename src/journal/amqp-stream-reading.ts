@@ -26,6 +26,8 @@ export interface ReadingOptions {
   readonly now: () => number
   /** While the broker takes nothing, its silence means nothing. */
   readonly isBlocked: () => boolean
+  /** A message was none of ours. */
+  readonly onForeign: () => void
   /** After it was current. */
   readonly onEnd: (reason: string) => void
 }
@@ -96,6 +98,7 @@ export class Reading {
       return
     }
     const verdict = ledger.take(offset, content, handlers)
+    if (verdict === null) this.#options.onForeign()
     if (offset === former?.offset) this.#formerFound = !ledger.warming && content.equals(former.content)
     if (verdict?.message.producer === producer) {
       appender.read(verdict)

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { AmqpConnection } from '../broker/connection.ts'
-import type { AmqpConnectionOptions, AmqpLink, ConfirmChannel } from '../broker/connection.ts'
+import type { AmqpLink, ConfirmChannel } from '../broker/connection.ts'
 import { declareQueue } from '../broker/queue.ts'
 import type { Log } from '../ops/log.ts'
 import { ClientError } from '../protocol/codes.ts'
@@ -9,45 +9,27 @@ import { Ahead } from './ahead.ts'
 import { StreamAppender } from './amqp-stream-appender.ts'
 import { Ledger } from './amqp-stream-ledger.ts'
 import type { LedgerHandlers } from './amqp-stream-ledger.ts'
+import { MAX_ENTRIES } from './amqp-stream-message.ts'
+import { startOf, streamArguments } from './amqp-stream-options.ts'
+import type { StreamJournalOptions } from './amqp-stream-options.ts'
 import { Reading } from './amqp-stream-reading.ts'
 import type { Arrival, Former } from './amqp-stream-reading.ts'
 import type { From } from './amqp-stream-tail.ts'
-import type { Draft, Entry, Journal, JournalHandlers, Page, Placed, Retention } from './journal.ts'
+import type { Draft, Entry, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
 
-export interface StreamJournalOptions extends AmqpConnectionOptions {
-  /** The stream is the queue `<exchange>.journal`. */
-  readonly exchange: string
-  /** Memory of all entries together: history and recovery reach as far. */
-  readonly windowBytes: number
-  /** How large the stream may grow; the oldest go first, a part of it at a time. @default 1 GiB */
-  readonly maxLengthBytes?: number
-  /** How old what is in the stream may get. @default as old as it likes */
-  readonly maxAgeMs?: number
-  /** How long an idempotency key is remembered. @default 300_000 */
-  readonly idempotencyMs?: () => number
-  /** How long an append waits for a broker that can't be reached, unless it is to wait. @default 5_000 */
-  readonly patienceMs?: () => number
-  /** Messages that the broker sends ahead. @default 200 */
-  readonly readAhead?: number
-  /** Data that shares a message. @default 65_536 */
-  readonly batchBytes?: number
-  /** Messages on their way into the stream. @default 8 */
-  readonly maxInFlight?: number
-  /** Data that waits for the stream; more is refused, unless it is to wait. @default 64 MiB */
-  readonly maxWaitingBytes?: number
-  /** How long the broker may take for each message until all was read. @default 3_000 */
-  readonly silentMs?: number
-  /** How long a stop waits for what is on its way. @default 2_000 */
-  readonly drainMs?: number
-  /** How often entries past their age are dropped. @default 10_000 */
-  readonly sweepMs?: number
-  readonly log: Log
-  /** @default Date.now */
-  readonly now?: () => number
+/** What the journal has done, as plain numbers. */
+export interface StreamJournalCounts {
+  /** Messages of the stream that were none of ours, and were passed over: as often as they were read. */
+  foreign: number
+  /** Times the stream was read from its beginning, or from where what is kept begins: at the start, and after a loss. */
+  rebuilds: number
+  /** Times it was read on where the last connection had ended. */
+  resumes: number
+  /** Messages with publications that were sent. */
+  batches: number
+  /** Changes of the epoch that this node saw. */
+  epochs: number
 }
-
-/** What a clock may be off, and the broker's own grain of time. */
-const SLACK_MS = 120_000
 
 /**
  * A journal in a stream of RabbitMQ (3.9 or newer): the broker's replicated log is the order, its offsets make the
@@ -66,7 +48,7 @@ class StreamJournal implements Journal {
   readonly #log: Log
   readonly #now: () => number
   readonly #connection: AmqpConnection
-  readonly #ahead = new Ahead(() => this.caughtUp())
+  readonly #ahead: Ahead
   readonly #appender: StreamAppender
   #retention: ReadonlyMap<string, Retention> = new Map()
   #handlers: JournalHandlers | null = null
@@ -85,6 +67,7 @@ class StreamJournal implements Journal {
   #since = 0
   #onTold: (() => void) | null = null
   #stopping: Promise<void> | null = null
+  readonly #counts = { foreign: 0, rebuilds: 0, resumes: 0, epochs: 0 }
 
   constructor(options: StreamJournalOptions) {
     this.#options = options
@@ -102,6 +85,12 @@ class StreamJournal implements Journal {
       maxWaitingBytes: options.maxWaitingBytes ?? 64 * 1024 * 1024,
       now: this.#now,
       onBroken: (reason) => this.#fail(reason),
+    })
+    this.#ahead = new Ahead({
+      catchUp: () => this.caughtUp(),
+      head: () => this.head,
+      quietMs: options.quietMs,
+      farBeyond: 100_000 * MAX_ENTRIES,
     })
   }
 
@@ -123,6 +112,10 @@ class StreamJournal implements Journal {
 
   get bytes(): number {
     return (this.#ledger?.window.bytes ?? 0) + (this.#next?.window.bytes ?? 0)
+  }
+
+  get counts(): StreamJournalCounts & Readonly<Record<string, number>> {
+    return { ...this.#counts, batches: this.#appender.batches }
   }
 
   async start(handlers: JournalHandlers): Promise<void> {
@@ -153,9 +146,14 @@ class StreamJournal implements Journal {
 
   since(channels: readonly string[], position: number, limit: number): MaybePromise<Page> {
     const { window } = this.#current()
-    if (position <= window.head) return window.since(channels, position, limit)
+    const reached = this.#ahead.reach(position)
+    if (reached === null) return window.since(channels, position, limit)
     // What is in no stream at all proves nothing, however long it is waited for.
-    return this.#ahead.wait().then(() => this.#current().window.since(channels, position, limit))
+    return reached.then(() => this.#current().window.since(channels, position, limit))
+  }
+
+  left(after: ReadonlyMap<string, number>, limit: number): Remains {
+    return this.#current().window.left(after, limit)
   }
 
   last(channels: readonly string[], count: number): Page {
@@ -203,7 +201,7 @@ class StreamJournal implements Journal {
     // Where the connection was lost, its own reason comes in this turn, but after its channels' ends.
     channel.on('close', () => fail('the channel was closed'))
     channel.on('return', () => fail(`stream ${this.#queue} was deleted`))
-    await declareQueue(channel, this.#queue, this.#arguments())
+    await declareQueue(channel, this.#queue, streamArguments(this.#options))
     declared = true
     if (this.#ledger !== null && !this.#changed) {
       if (await this.#resume(link, channel, this.#ledger)) return
@@ -214,9 +212,12 @@ class StreamJournal implements Journal {
 
   /** Goes on where the last connection ended: false where that place is not there any more. */
   async #resume(link: AmqpLink, channel: ConfirmChannel, ledger: Ledger): Promise<boolean> {
-    const { onEntry, onEpoch } = this.#handlers!
-    const arrival = await this.#read(link, channel, ledger, ledger.last.offset, null, { onEntry, onEpoch })
+    const arrival = await this.#read(link, channel, ledger, ledger.last.offset, null, {
+      onEntry: (entry) => this.#handlers?.onEntry(entry),
+      onEpoch: () => this.#tellEpoch(),
+    })
     if (arrival !== 'current') return false
+    this.#counts.resumes++
     this.#arrived = true
     this.#tell(this.#blocked)
     return true
@@ -226,7 +227,7 @@ class StreamJournal implements Journal {
   async #rebuild(link: AmqpLink, channel: ConfirmChannel): Promise<void> {
     const old = this.#ledger
     const former = old === null ? null : { epoch: old.epoch, ...old.last }
-    for (let from = old === null ? this.#from() : 'first'; ; from = 'first') {
+    for (let from = old === null ? startOf(this.#retention, this.#options) : 'first'; ; from = 'first') {
       const { windowBytes, sweepMs, now } = this.#options
       const next = new Ledger({
         windowBytes,
@@ -241,7 +242,7 @@ class StreamJournal implements Journal {
           if (this.#ledger === next) this.#handlers?.onEntry(entry)
           else if (old !== null && entry.position > old.window.head) missed.push(entry)
         },
-        onEpoch: () => (this.#ledger === next ? this.#handlers?.onEpoch() : undefined),
+        onEpoch: () => (this.#ledger === next ? this.#tellEpoch() : undefined),
       })
       if (arrival === 'shallow') continue
       if (arrival !== 'current') {
@@ -259,10 +260,11 @@ class StreamJournal implements Journal {
     this.#ledger = next
     this.#next = null
     this.#changed = false
+    this.#counts.rebuilds++
     this.#arrived = true
     old?.window.stop()
     next.window.start()
-    if (old !== null && old.epoch !== next.epoch) this.#handlers?.onEpoch()
+    if (old !== null && old.epoch !== next.epoch) this.#tellEpoch()
     // It was the same stream after all: they come late, and in their order.
     else for (const entry of missed) this.#handlers?.onEntry(entry)
     this.#tell(this.#blocked)
@@ -283,31 +285,15 @@ class StreamJournal implements Journal {
       ...{ appender: this.#appender, ledger, former, handlers, now: this.#now },
       resume: ledger === this.#ledger,
       isBlocked: () => this.#blocked !== null,
+      onForeign: () => this.#counts.foreign++,
       onEnd: (reason) => this.#fail(reason),
     })
     return this.#reading.arrive()
   }
 
-  /** Far enough back for all that is kept, and for the keys before that. */
-  #from(): From {
-    let maxAgeMs = 0
-    for (const retention of this.#retention.values()) maxAgeMs = Math.max(maxAgeMs, retention.maxAgeMs)
-    const before = this.#now() - maxAgeMs - (this.#options.idempotencyMs?.() ?? 300_000) - SLACK_MS
-    return before <= 0 ? 'first' : { before }
-  }
-
-  #arguments(): Record<string, unknown> {
-    const { maxLengthBytes = 1024 ** 3, maxAgeMs } = this.#options
-    return {
-      'x-queue-type': 'stream',
-      'x-max-length-bytes': maxLengthBytes,
-      // Whole segments go: eight of them, so that little goes at a time.
-      'x-stream-max-segment-size-bytes': Math.min(
-        500_000_000,
-        Math.max(1_000_000, Math.ceil(maxLengthBytes / 8)),
-      ),
-      ...(maxAgeMs === undefined ? {} : { 'x-max-age': `${Math.max(1, Math.ceil(maxAgeMs / 1000))}s` }),
-    }
+  #tellEpoch(): void {
+    this.#counts.epochs++
+    this.#handlers?.onEpoch()
   }
 
   #fail(reason: string): void {

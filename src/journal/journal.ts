@@ -70,10 +70,18 @@ export interface Page {
    * in here. For every other one `entries` is a proof: it had exactly these up to `upTo`, and no others.
    */
   readonly lost: readonly string[]
-  /** The limit cut it: ask again from `upTo`. */
+  /** A limit cut it: ask again from `upTo`. Of a `last`, its older part is missing: see `starts`. */
   readonly more: boolean
   /** The position up to which this page is complete. */
   readonly upTo: number
+  /** Of a `last` that was cut: for each channel that has some, the position before the oldest that was asked for. */
+  readonly starts?: ReadonlyMap<string, number>
+}
+
+/** What is left of some channels' past, for who wants it although it may be no proof; `lost` is empty. */
+export interface Remains extends Page {
+  /** For each channel the position at or below which something may be gone; 0 where nothing is. */
+  readonly gone: ReadonlyMap<string, number>
 }
 
 /**
@@ -107,7 +115,7 @@ export interface Journal {
    * Resolves when the entry is durable as promised by this kind. Drafts of this node get their places in the order
    * of the calls. The entry comes by `onEntry` too, before or after.
    * @throws {ClientError} `conflict`, `unavailable`; `timeout` where it is not known whether it was appended, and it is
-   *   not tried again; `invalid_input` for data that the store can't hold
+   *   not tried again; `invalid_input` for data that the store can't hold, `too_large` for more than it takes together
    * @throws {LeaseLost}
    */
   append(draft: Draft): MaybePromise<Placed>
@@ -119,7 +127,16 @@ export interface Journal {
    * @throws {ClientError} `unavailable` where the store must be asked and can't be
    */
   since(channels: readonly string[], position: number, limit: number): MaybePromise<Page>
-  /** The newest `count` entries of each channel, merged. `lost` is empty: nobody asked for all. */
+  /**
+   * What is still kept of each channel after its own position, as `since` gives it: what is gone is passed over, and
+   * `gone` tells how far that reaches.
+   * @throws {ClientError} `unavailable` as `since`
+   */
+  left(after: ReadonlyMap<string, number>, limit: number): MaybePromise<Remains>
+  /**
+   * The newest `count` entries of each channel, merged. `lost` is empty: nobody asked for all. Where they are more bytes
+   * than one answer takes, it has the newest of them, and `more`.
+   */
   last(channels: readonly string[], count: number): MaybePromise<Page>
   /**
    * Resolves when everything that was in the journal at the time of the call has been handed to `onEntry`.

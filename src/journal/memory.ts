@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { Dedupe } from './dedupe.ts'
 import { makeEntry } from './entry.ts'
-import type { Draft, Journal, JournalHandlers, Page, Placed, Retention } from './journal.ts'
+import type { Draft, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
 import { Window } from './window.ts'
 
 export interface MemoryJournalOptions {
@@ -69,6 +69,10 @@ export class MemoryJournal implements Journal {
 
   since(channels: readonly string[], position: number, limit: number): Page {
     return this.#window.since(channels, position, limit)
+  }
+
+  left(after: ReadonlyMap<string, number>, limit: number): Remains {
+    return this.#window.left(after, limit)
   }
 
   last(channels: readonly string[], count: number): Page {

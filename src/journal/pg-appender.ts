@@ -24,6 +24,7 @@ export interface AppenderDependencies {
   readonly patienceMs: number
   readonly queueBytes: number
   readonly queueDrafts: number
+  readonly unitBytes: number
   readonly batchBytes: number
   readonly batchDrafts: number
   readonly retry: Retry

@@ -1,8 +1,8 @@
 import { isClientError } from '../protocol/codes.ts'
 
 /**
- * What became of a statement that failed. `data`: the server refused what it was given, and will again. `lease`: the
- * lease is another's. `not done`: it may work later. `doubt`: the connection or a deadline ended it, and nobody knows.
+ * What became of a statement that failed. `data`: the server refused what it was given, and will again, or it could not
+ * even be put into a message. `lease`: the lease is another's. `not done`: it may work later. `doubt`: the connection or a deadline ended it, and nobody knows.
  */
 export type Failure = 'data' | 'lease' | 'not done' | 'doubt'
 
@@ -21,10 +21,16 @@ export function failureOf(error: unknown): Failure {
     if (code !== undefined && NOT_SENT.test(code)) return 'not done'
     return cause instanceof Error && cause.message.startsWith('timeout exceeded') ? 'not done' : 'doubt'
   }
+  if (isUnsayable(error)) return 'data'
   const code = codeOf(error)
   if (code === undefined || code.length !== 5) return 'doubt'
   if (code === 'LM001') return 'lease'
   return DATA.test(code) ? 'data' : 'not done'
+}
+
+/** `pg` raises these while it makes the message, before a byte of it is sent: a string too long, a value of no type. */
+function isUnsayable(error: unknown): boolean {
+  return error instanceof RangeError || error instanceof TypeError || codeOf(error) === 'ERR_STRING_TOO_LONG'
 }
 
 function codeOf(error: unknown): string | undefined {

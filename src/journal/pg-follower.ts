@@ -86,12 +86,12 @@ export class Follower {
   suspect(position?: number): void {
     if (position !== undefined) this.#doubts.add(position)
     this.#suspected = true
+    this.#deps.tail.hold()
     this.sync()
   }
 
-  /** Reads what is missing. */
+  /** Reads what is missing. What comes meanwhile is delivered all the same where it stands right behind the head. */
   sync(): void {
-    this.#deps.tail.hold()
     this.#wanted++
     if (!this.#running && !this.#stopping.signal.aborted) this.#ran = this.#run()
   }
@@ -155,6 +155,7 @@ export class Follower {
   async #compare(): Promise<void> {
     const { store, tail, log } = this.#deps
     this.#suspected = true
+    tail.hold()
     const { position: head, tag } = tail.anchor
     const tags = new Map<number, string>()
     for (const position of this.#doubts) tags.set(position, tail.tagAt(position) ?? '')

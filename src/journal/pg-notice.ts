@@ -2,9 +2,6 @@ import { isChannel } from '../protocol/names.ts'
 import { makeEntry } from './entry.ts'
 import type { Draft, Entry } from './journal.ts'
 
-/** The NOTIFY name by which the journal's transactions announce themselves. */
-export const JOURNAL_NOTIFY = 'livemessages_journal'
-
 /** PostgreSQL takes 7,999 bytes a payload; the difference is for the header that the server puts in front. */
 const MAX_BODY_BYTES = 7900
 

@@ -1,10 +1,12 @@
 import { ClientError } from '../protocol/codes.ts'
 import type { Draft, Placed } from './journal.ts'
+import { checkUnitSize } from './unit-size.ts'
 
 export interface QueueOptions {
   readonly patienceMs: number
   readonly queueBytes: number
   readonly queueDrafts: number
+  readonly unitBytes: number
   readonly batchBytes: number
   readonly batchDrafts: number
 }
@@ -86,8 +88,12 @@ export class Queue {
     this.#options = options
   }
 
-  /** @throws {ClientError} `unavailable` when there is no room */
-  add(drafts: readonly Draft[]): Promise<readonly Placed[]> {
+  /**
+   * Rejects at once with `too_large` what can't be appended together, with `unavailable` what there is no room for.
+   * @throws {ClientError}
+   */
+  async add(drafts: readonly Draft[]): Promise<readonly Placed[]> {
+    checkUnitSize(drafts, Math.min(this.#options.unitBytes, this.#options.queueBytes))
     const patient = drafts.every(({ patience }) => patience === 'wait')
     const unit = new Unit(drafts, patient ? Infinity : performance.now() + this.#options.patienceMs)
     const { queueBytes, queueDrafts } = this.#options
@@ -95,7 +101,7 @@ export class Queue {
       this.#drafts > 0 &&
       (this.#bytes + unit.bytes > queueBytes || this.#drafts + drafts.length > queueDrafts)
     ) {
-      return Promise.reject(new ClientError('unavailable', 'too much waits for the journal: try again later'))
+      throw new ClientError('unavailable', 'too much waits for the journal: try again later')
     }
     this.#waiting.push(unit)
     this.#bytes += unit.bytes

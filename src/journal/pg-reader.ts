@@ -4,7 +4,7 @@ import type { Log } from '../ops/log.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
 import { subsystemOf } from '../protocol/names.ts'
 import { makeEntry } from './entry.ts'
-import type { Entry, Page, Retention } from './journal.ts'
+import type { Entry, Page, Remains, Retention } from './journal.ts'
 import type { AnswerRow, Ask, Store } from './pg-store.ts'
 import type { Tail } from './pg-tail.ts'
 
@@ -24,15 +24,20 @@ export interface ReaderDependencies {
 const MAX_REQUESTS = 256
 const MAX_BYTES = 16 * 1024 * 1024
 
+/** For each channel the position after which its entries are wanted; null: its newest are. */
+interface Question {
+  readonly channels: ReadonlyMap<string, number | null>
+  readonly limit: number
+  /** What is kept is wanted although something is gone. */
+  readonly left: boolean
+}
+
 /** One question, and all who wait for its answer. */
 interface Request {
-  readonly channels: readonly string[]
-  /** Null: the newest are wanted. */
-  readonly position: number | null
-  readonly limit: number
+  readonly question: Question
   readonly epoch: string
-  readonly answered: Promise<Page>
-  resolve(page: Page): void
+  readonly answered: Promise<Remains>
+  resolve(page: Remains): void
   reject(error: unknown): void
 }
 
@@ -53,15 +58,12 @@ export class Reader {
 
   /** @throws {ClientError} `unavailable` */
   read(channels: readonly string[], position: number | null, limit: number): Promise<Page> {
-    if (this.#stopped) return Promise.reject(new ClientError('unavailable', 'the daemon is stopping'))
-    const { epoch } = this.#deps.tail
-    const key = `${epoch} ${position} ${limit} ${channels.join(' ')}`
-    const same = this.#waiting.get(key)
-    if (same !== undefined) return same.answered
-    const { promise, resolve, reject } = deferred<Page>()
-    this.#waiting.set(key, { channels, position, limit, epoch, answered: promise, resolve, reject })
-    if (!this.#reading) void this.#pump()
-    return promise
+    return this.#ask({ channels: new Map(channels.map((one) => [one, position])), limit, left: false })
+  }
+
+  /** @throws {ClientError} `unavailable` */
+  left(after: ReadonlyMap<string, number>, limit: number): Promise<Remains> {
+    return this.#ask({ channels: after, limit, left: true })
   }
 
   stop(): void {
@@ -70,6 +72,19 @@ export class Reader {
       request.reject(new ClientError('unavailable', 'the daemon is stopping'))
     }
     this.#waiting.clear()
+  }
+
+  #ask(question: Question): Promise<Remains> {
+    if (this.#stopped) return Promise.reject(new ClientError('unavailable', 'the daemon is stopping'))
+    const { epoch } = this.#deps.tail
+    const { channels, limit, left } = question
+    const key = JSON.stringify([epoch, limit, left, ...channels])
+    const same = this.#waiting.get(key)
+    if (same !== undefined) return same.answered
+    const { promise, resolve, reject } = deferred<Remains>()
+    this.#waiting.set(key, { question, epoch, answered: promise, resolve, reject })
+    if (!this.#reading) void this.#pump()
+    return promise
   }
 
   async #pump(): Promise<void> {
@@ -113,63 +128,72 @@ export class Reader {
     for (const [index, request] of requests.entries()) {
       const page =
         request.epoch === tail.epoch
-          ? pageOf(request, byRequest[index]!, asks, anchor.position, bytes)
-          : { entries: [], lost: request.channels, more: false, upTo: tail.anchor.position }
+          ? pageOf(request, byRequest[index]!, asks, anchor.position)
+          : ofAnother(request, tail.anchor.position)
       request.resolve(page)
     }
   }
 
-  #asksOf({ channels, position, limit }: Request, request: number): Ask[] {
+  #asksOf({ question }: Request, request: number): Ask[] {
     const now = this.#deps.now()
     const retention = this.#deps.retention()
-    return channels.map((channel) => {
+    const { limit, left } = question
+    return [...question.channels].map(([channel, after]) => {
       const subsystem = subsystemOf(channel)
       const { count, maxAgeMs } = retention.get(subsystem) ?? { count: 0, maxAgeMs: 0 }
-      const most = position === null ? limit : limit + 1
+      // One more than wanted shows whether there are more.
+      const most = after === null ? limit : limit + 1
       return {
-        request,
-        channel,
-        subsystem,
-        after: position,
-        limit: most,
-        keep: count,
-        oldest: now - maxAgeMs,
+        ...{ request, channel, subsystem, after, left, limit: most },
+        ...{ keep: count, oldest: now - maxAgeMs },
       }
     })
   }
 }
 
 function pageOf(
-  { position, limit, epoch }: Request,
+  { question, epoch }: Request,
   rows: readonly AnswerRow[],
   asks: readonly Ask[],
   head: number,
-  bytes: number,
-): Page {
+): Remains {
   const lost = new Set<string>()
+  const gone = new Map<string, number>()
+  const starts = new Map<string, number>()
   const entries: Entry[] = []
-  let total = 0
+  let hits = 0
   for (const row of rows) {
-    if (row.lost) lost.add(asks[row.ask - 1]!.channel)
+    const { channel, after } = asks[row.ask - 1]!
+    if (row.lost) lost.add(channel)
+    gone.set(channel, Number(row.gone ?? 0))
     if (row.position === null) continue
-    const { channel, data, exclude, mark } = row
-    total = Math.max(total, Number(row.total))
+    hits = Number(row.hits)
+    if (after === null) starts.set(channel, Number(row.first) - 1)
+    if (row.data === null) continue
+    const { position, time, data, exclude, mark } = row
     entries.push(
       makeEntry(
         epoch,
-        Number(row.position),
+        Number(position),
         channel,
-        Number(row.time),
+        Number(time),
         data,
         exclude ?? undefined,
         mark ?? undefined,
       ),
     )
   }
-  if (position === null) return { entries, lost: [], more: false, upTo: head }
-  const more = entries.length > limit || total >= bytes
-  if (entries.length > limit) entries.length = limit
-  return { entries, lost: [...lost], more, upTo: more ? entries.at(-1)!.position : head }
+  const cut = entries.length < hits
+  if (starts.size > 0) return { entries, lost: [], gone, more: cut, upTo: head, starts }
+  const more = cut || entries.length > question.limit
+  if (entries.length > question.limit) entries.length = question.limit
+  return { entries, lost: [...lost], gone, more, upTo: more ? entries.at(-1)!.position : head }
+}
+
+/** Of positions that are no more, nothing is proved. */
+function ofAnother({ question }: Request, upTo: number): Remains {
+  const lost = question.left ? [] : [...question.channels.keys()]
+  return { entries: [], lost, gone: new Map(lost.map((channel) => [channel, upTo])), more: false, upTo }
 }
 
 function deferred<Value>(): {

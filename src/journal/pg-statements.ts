@@ -51,55 +51,69 @@ FROM livemessage.append($1, $2, $3::text[], $4::text[], $5::text[], $6::text[], 
   $10::int[], $11, $12, $13) AS a`
 
 /*
- * For each channel that is asked for: whether something may be gone (the floor has passed the cursor, or there are
- * more than retention keeps, or the first is too old), and its rows. The rows of one question are merged, and cut where
- * they would be too many bytes.
+ * For each channel that is asked for: how far what is gone reaches (the floor, what is more than retention keeps, or the
+ * first when it is too old), and its rows, without those where all are wanted and some are gone. The rows of one question
+ * are merged, and cut where they would be too many bytes: of what was cut, the first row comes without its data.
  */
 export const ANSWER = `
 WITH ask AS (
-  SELECT a.*, coalesce((
-    a.after < (SELECT f.position FROM livemessage.floor AS f WHERE f.subsystem = a.subsystem)
-    OR a.keep < (
-      SELECT count(*) FROM (
-        SELECT FROM livemessage.journal AS j
-        WHERE j.channel = a.channel AND j.position > a.after AND j.position <= $8 LIMIT a.keep + 1
-      ) AS missed
-    )
-    OR a.oldest > (
-      SELECT j.time FROM livemessage.journal AS j
-      WHERE j.channel = a.channel AND j.position > a.after AND j.position <= $8 ORDER BY j.position LIMIT 1
-    )
-  ), false) AS lost
-  FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::bigint[])
-    WITH ORDINALITY AS u(request, name, part, after, "limit", keep, oldest, ask)
+  SELECT a.*, young.position AS young, g.gone, NOT a."left" AND coalesce(g.gone > a.after, false) AS lost
+  FROM unnest($1::int[], $2::text[], $3::text[], $4::bigint[], $5::int[], $6::int[], $7::bigint[], $8::boolean[])
+    WITH ORDINALITY AS u(request, name, part, after, "limit", keep, oldest, "left", ask)
   CROSS JOIN LATERAL (
-    SELECT u.ask, u.request, u.name COLLATE "C" AS channel, u.part COLLATE "C" AS subsystem, u.after, u."limit", u.keep, u.oldest
+    SELECT u.ask, u.request, u.name COLLATE "C" AS channel, u.part COLLATE "C" AS subsystem, u.after, u."limit", u.keep,
+      u.oldest, u."left"
   ) AS a
+  LEFT JOIN LATERAL (
+    SELECT j.position FROM livemessage.journal AS j
+    WHERE j.channel = a.channel AND j.position > a.after AND j.position <= $9
+    ORDER BY j.position DESC OFFSET a.keep LIMIT 1
+  ) AS surplus ON true
+  LEFT JOIN LATERAL (
+    SELECT j.position, j.time FROM livemessage.journal AS j
+    WHERE j.channel = a.channel AND j.position > greatest(a.after, surplus.position) AND j.position <= $9
+    ORDER BY j.position LIMIT 1
+  ) AS eldest ON true
+  LEFT JOIN LATERAL (
+    SELECT j.position FROM livemessage.journal AS j
+    WHERE a."left" AND j.channel = a.channel AND j.position >= eldest.position AND j.position <= $9
+      AND j.time >= a.oldest
+    ORDER BY j.position LIMIT 1
+  ) AS young ON true
+  CROSS JOIN LATERAL (
+    SELECT greatest(
+      (SELECT f.position FROM livemessage.floor AS f WHERE f.subsystem = a.subsystem),
+      surplus.position,
+      CASE WHEN eldest.time < a.oldest THEN eldest.position END
+    ) AS gone
+  ) AS g
 ), hit AS (
-  SELECT a.ask, a.request, j.*
+  SELECT a.ask, a.request, -j.position AS place, j.*
   FROM ask AS a
   CROSS JOIN LATERAL (
     SELECT ${COLUMNS}, octet_length(j.data) AS size FROM livemessage.journal AS j
-    WHERE a.after IS NOT NULL AND j.channel = a.channel AND j.position > a.after AND j.position <= $8
-    ORDER BY j.position LIMIT a."limit"
-  ) AS j
-  WHERE NOT a.lost
-  UNION ALL
-  SELECT a.ask, a.request, j.*
-  FROM ask AS a
-  CROSS JOIN LATERAL (
-    SELECT ${COLUMNS}, octet_length(j.data) AS size FROM livemessage.journal AS j
-    WHERE a.after IS NULL AND j.channel = a.channel AND j.position <= $8
+    WHERE a.after IS NULL AND j.channel = a.channel AND j.position <= $9
     ORDER BY j.position DESC LIMIT least(a."limit", a.keep)
   ) AS j
   WHERE j.time >= a.oldest
+  UNION ALL
+  SELECT a.ask, a.request, j.position, j.*
+  FROM ask AS a
+  CROSS JOIN LATERAL (
+    SELECT ${COLUMNS}, octet_length(j.data) AS size FROM livemessage.journal AS j
+    WHERE j.channel = a.channel AND j.position >= CASE WHEN a."left" THEN a.young ELSE a.after + 1 END
+      AND j.position <= $9
+    ORDER BY j.position LIMIT a."limit"
+  ) AS j
+  WHERE NOT a.lost
 ), fit AS (
-  SELECT hit.*,
-    sum(size) OVER (PARTITION BY hit.request ORDER BY CASE WHEN a.after IS NULL THEN -hit.position ELSE hit.position END) - size AS ahead
-  FROM hit JOIN ask AS a USING (ask)
+  SELECT hit.*, sum(size) OVER (PARTITION BY request ORDER BY place) - size < $10 AS fits,
+    count(*) OVER (PARTITION BY request) AS hits, min(position) OVER (PARTITION BY ask) AS first
+  FROM hit
 )
-SELECT a.ask::int, a.lost, j.position, j.channel, j.time, j.tag, j.data, j.exclude, j.mark, j.ahead + j.size AS total,
-  (SELECT t.tag FROM livemessage.journal AS t WHERE t.position = $10) AS anchored
+SELECT a.ask::int, a.lost, a.gone, j.position, j.channel, j.time, j.tag, CASE WHEN j.fits THEN j.data END AS data,
+  j.exclude, j.mark, j.hits, j.first,
+  (SELECT t.tag FROM livemessage.journal AS t WHERE t.position = $11) AS anchored
 FROM ask AS a
-LEFT JOIN fit AS j ON j.ask = a.ask AND j.ahead < $9
+LEFT JOIN fit AS j ON j.ask = a.ask AND (j.fits OR j.position = j.first)
 ORDER BY a.request, j.position`

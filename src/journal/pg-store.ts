@@ -90,15 +90,29 @@ export interface Ask {
   readonly subsystem: string
   /** Null: the newest are wanted. */
   readonly after: number | null
+  /** Whether what is kept is wanted although something is gone. */
+  readonly left: boolean
   readonly limit: number
   /** Retention: so many, and none older than this time. */
   readonly keep: number
   readonly oldest: number
 }
 
-export type AnswerRow = { readonly ask: number; readonly lost: boolean } &
-  /** `total`: the bytes of the question's rows up to here. */
-  ((Row & { readonly total: string }) | { readonly position: null })
+export type AnswerRow = {
+  readonly ask: number
+  readonly lost: boolean
+  /** The position at or below which something of the channel may be gone. */
+  readonly gone: string | null
+} & (
+  | { readonly position: null }
+  | (Omit<Row, 'data'> & {
+      /** Null where the bytes did not suffice. */
+      readonly data: string | null
+      /** How many rows the question would have had, and where the first of this channel is. */
+      readonly hits: string
+      readonly first: string
+    })
+)
 
 /** The statements of the journal. Each is one round trip, and ends at its deadline or when the store is closed. */
 export class Store {
@@ -209,6 +223,7 @@ export class Store {
       asks.map(({ limit }) => limit),
       asks.map(({ keep }) => keep),
       asks.map(({ oldest }) => Math.round(oldest)),
+      asks.map(({ left }) => left),
       upTo,
       bytes,
       anchor.position,

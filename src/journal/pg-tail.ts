@@ -37,6 +37,11 @@ export class Tail {
   #overflowed = false
   /** Payloads that contradicted, or were none. */
   contradictions = 0
+  /**
+   * Whether what a NOTIFY says is believed. Where NOTIFYs are to carry positions only, anybody's is no more than a hint
+   * that there is something to read.
+   */
+  withData = true
   /** Payloads that could not be delivered as they were. */
   jumps = 0
 
@@ -180,7 +185,7 @@ export class Tail {
       if (known !== undefined && known !== tag) return this.#doubt(first)
       if (first + count - 1 <= head) return
     }
-    if (first > head + 1 || notice.lines === -1) return this.#gap()
+    if (first > head + 1 || notice.lines === -1 || !this.withData) return this.#gap()
     const entries = readLines(payload, notice, this.#epoch)
     if (entries === null) {
       this.contradictions++

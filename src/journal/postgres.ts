@@ -1,19 +1,21 @@
 import { DEFAULT_RETRY, type Retry } from '../backoff.ts'
 import { unavailable } from '../database/failures.ts'
 import { orAborted } from '../database/lease.ts'
+import { JOURNAL_NOTIFY } from '../database/migrations/0002/names.ts'
 import type { Notifications, Seat } from '../database/notifications.ts'
 import { createDatabase, type DatabasePool } from '../database/pool.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
-import type { Draft, Journal, JournalHandlers, Page, Placed, Retention } from './journal.ts'
+import { Ahead } from './ahead.ts'
+import type { Draft, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
 import { Appender } from './pg-appender.ts'
 import { Follower } from './pg-follower.ts'
-import { JOURNAL_NOTIFY } from './pg-notice.ts'
 import { Reader } from './pg-reader.ts'
 import { Store } from './pg-store.ts'
 import { Tail } from './pg-tail.ts'
+import { MAX_UNIT_BYTES } from './unit-size.ts'
 import { Window } from './window.ts'
 
 export interface PostgresJournalOptions {
@@ -38,10 +40,14 @@ export interface PostgresJournalOptions {
   /** What waits to be appended. @default 67_108_864 bytes, 100_000 drafts */
   readonly queueBytes?: number
   readonly queueDrafts?: number
+  /** What may be appended together. @default 16_000_000 bytes */
+  readonly unitBytes?: number
   /** What goes into one transaction. @default 1_048_576 bytes, 512 drafts */
   readonly batchBytes?: number
   readonly batchDrafts?: number
   readonly retry?: Retry
+  /** After a cursor that is ahead was looked for in vain: how long until the next is. @default 100 */
+  readonly quietMs?: number
   /** How often entries past their age are dropped. @default 10_000 */
   readonly sweepMs?: number
   /** @default Date.now */
@@ -79,6 +85,7 @@ export class PostgresJournal implements Journal {
   readonly #appender: Appender
   readonly #reader: Reader
   readonly #follower: Follower
+  readonly #ahead: Ahead
   #retention: ReadonlyMap<string, Retention> = new Map()
   #handlers: JournalHandlers | null = null
   #seat: Seat | null = null
@@ -119,7 +126,10 @@ export class PostgresJournal implements Journal {
       preloadMs: options.preloadMs ?? 3000,
       retry: options.retry ?? DEFAULT_RETRY,
       log: options.log,
-      onNotifyData: (withData) => (this.#appender.withData = withData),
+      onNotifyData: (withData) => {
+        this.#appender.withData = withData
+        this.#tail.withData = withData
+      },
       onEpoch: () => this.#handlers?.onEpoch(),
       onState: (reason) => this.#state(reason),
     })
@@ -133,6 +143,7 @@ export class PostgresJournal implements Journal {
       patienceMs: options.patienceMs ?? 5000,
       queueBytes: options.queueBytes ?? 64 * 1024 * 1024,
       queueDrafts: options.queueDrafts ?? 100_000,
+      unitBytes: options.unitBytes ?? MAX_UNIT_BYTES,
       batchBytes: options.batchBytes ?? 1024 * 1024,
       batchDrafts: options.batchDrafts ?? 512,
       retry: options.retry ?? DEFAULT_RETRY,
@@ -145,6 +156,11 @@ export class PostgresJournal implements Journal {
       log: options.log,
       retention: () => this.#retention,
       now: options.now ?? Date.now,
+    })
+    this.#ahead = new Ahead({
+      catchUp: () => this.caughtUp(),
+      head: () => this.head,
+      quietMs: options.quietMs,
     })
   }
 
@@ -205,9 +221,20 @@ export class PostgresJournal implements Journal {
 
   since(channels: readonly string[], position: number, limit: number): MaybePromise<Page> {
     this.#checkEpoch()
-    if (position > this.#window.head) return this.#ahead(channels, position, limit)
+    const reached = this.#ahead.reach(position)
+    if (reached !== null) return this.#sinceAhead(reached, channels, position, limit)
     const page = this.#window.since(channels, position, limit)
-    return page.lost.length === 0 ? page : this.#reader.read(channels, position, limit)
+    return page.lost.length === 0 || position > this.head
+      ? page
+      : this.#reader.read(channels, position, limit)
+  }
+
+  left(after: ReadonlyMap<string, number>, limit: number): MaybePromise<Remains> {
+    this.#checkEpoch()
+    const page = this.#window.left(after, limit)
+    const isProof = ([channel, position]: [string, number]): boolean =>
+      position > this.head || page.gone.get(channel)! <= position
+    return [...after].every(isProof) ? page : this.#reader.left(after, limit)
   }
 
   last(channels: readonly string[], count: number): MaybePromise<Page> {
@@ -235,11 +262,16 @@ export class PostgresJournal implements Journal {
   }
 
   /** The cursor may come from a node that is ahead: what is missing here is fetched before anything is called lost. */
-  async #ahead(channels: readonly string[], position: number, limit: number): Promise<Page> {
+  async #sinceAhead(
+    reached: Promise<void>,
+    channels: readonly string[],
+    position: number,
+    limit: number,
+  ): Promise<Page> {
     const { epoch } = this
     const patience = AbortSignal.timeout(this.#options.patienceMs ?? 5000)
     try {
-      await orAborted(this.caughtUp(), patience)
+      await orAborted(reached, patience)
     } catch (error) {
       throw unavailable(error)
     }

@@ -1,6 +1,6 @@
 import { subsystemOf } from '../protocol/names.ts'
 import { ChannelLog, type Link, link, ring, unlink } from './channel-log.ts'
-import type { Entry, Page, Retention } from './journal.ts'
+import type { Entry, Page, Remains, Retention } from './journal.ts'
 
 export interface WindowOptions {
   /** Memory of all entries together. */
@@ -117,6 +117,25 @@ export class Window {
     const more = entries.length > limit
     if (more) entries.length = limit
     return { entries, lost, more, upTo: more ? entries.at(-1)!.position : this.#head }
+  }
+
+  /** The entries of each channel after its own position, as far as they are still here. */
+  left(after: ReadonlyMap<string, number>, limit: number): Remains {
+    const gone = new Map<string, number>()
+    const entries: Entry[] = []
+    for (const [channel, position] of after) {
+      const space = this.#rooms.get(subsystemOf(channel))
+      const log = space?.logs.get(channel)
+      if (log !== undefined) this.#expire(space!, log)
+      // A position that was never reached proves nothing.
+      const floor = log?.floor ?? space?.forgotten ?? this.#head
+      gone.set(channel, position > this.#head ? position + 1 : floor)
+      log?.after(position, limit + 1, entries)
+    }
+    if (after.size > 1) entries.sort(byPosition)
+    const more = entries.length > limit
+    if (more) entries.length = limit
+    return { entries, lost: [], gone, more, upTo: more ? entries.at(-1)!.position : this.#head }
   }
 
   /** The newest `count` of each channel. `lost` are the channels that may have had others before these. */

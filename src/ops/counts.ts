@@ -21,6 +21,8 @@ export class Counts {
   /** Mailbox cursors that clients moved, durably. */
   confirms = 0
   sourceGaps = 0
+  /** Entries of the journal that this node handed on, whoever published them. */
+  entries = 0
   /** Times that letters of other nodes may have been missed. */
   busGaps = 0
   reloads = 0

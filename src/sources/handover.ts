@@ -31,6 +31,8 @@ export interface HandoverOptions {
   readonly maxWaiting: number
   readonly maxWaitingBytes: number
   readonly stallMs: number
+  /** Whether every node has heard the same: what this one leaves undone is not missed. */
+  readonly shared: boolean
   /** Whether dead letters of what every node has heard are kept by this one. */
   keeps(): boolean
   /** A subsystem is held up, and why; or none is any more: null. */
@@ -51,7 +53,9 @@ interface Waiting {
 export class Handover {
   readonly #options: HandoverOptions
   readonly #handlers: SourceHandlers
-  readonly #stopped = new AbortController()
+  /** What waits from here on is given up. */
+  readonly #over = new AbortController()
+  #stopped = false
   /** By subsystem, those only that have something in hand: one that hangs holds up no other. */
   readonly #lanes = new Map<string, Lane<Waiting>>()
   /** Why a subsystem is held up, by subsystem. */
@@ -75,21 +79,27 @@ export class Handover {
     }
     this.#waiting++
     this.#waitingBytes += heard.bytes
-    const { signal } = errand ?? this.#stopped
+    const { signal } = errand ?? this.#over
     const notification = errand === null ? heard.notification : { ...heard.notification, lease: errand.lease }
     const waiting = { heard, notification, errand, signal }
     const lane = this.#lanes.get(heard.subsystem) ?? this.#openLane(heard.subsystem)
     lane.push(waiting)
   }
 
+  /** A stop has begun. */
   get stopped(): boolean {
-    return this.#stopped.signal.aborted
+    return this.#stopped
   }
 
-  /** Gives up what waits; resolves when nothing is in hand any more, or after `drainMs`. */
+  /** Goes on for as long as something waits or is in hand, `drainMs` at the most; what is left then is given up. */
   async stop(drainMs: number): Promise<void> {
-    this.#stopped.abort()
-    await Promise.all([...this.#lanes.values()].map((lane) => lane.idle(drainMs)))
+    this.#stopped = true
+    const end = performance.now() + drainMs
+    for (let leftMs = drainMs; this.#lanes.size > 0 && leftMs > 0; leftMs = end - performance.now()) {
+      await Promise.all([...this.#lanes.values()].map((lane) => lane.idle(leftMs)))
+    }
+    if (this.#waiting > 0) this.#leaveUndone(drainMs)
+    this.#over.abort()
   }
 
   #openLane(subsystem: string): Lane<Waiting> {
@@ -110,7 +120,7 @@ export class Handover {
 
   #hand(waiting: Waiting, stall: Stall): MaybePromise<Taken | void> {
     const { notification, signal } = waiting
-    if (signal.aborted || this.#stopped.signal.aborted) return this.#settle(waiting, 'abandoned')
+    if (signal.aborted || this.#over.signal.aborted) return this.#settle(waiting, 'abandoned')
     const work = handOver(this.#handlers, notification)
     if (!work) return this.#settle(waiting, 'handled')
     const { maxAttempts, retry } = this.#options
@@ -156,6 +166,20 @@ export class Handover {
     const place = notification.channel ?? notification.name
     this.#handlers.onReject({ code: 'overflow', message: `dropped: ${this.#waiting} wait already`, place })
     errand?.settle('dropped')
+  }
+
+  #leaveUndone(drainMs: number): void {
+    const { log, shared } = this.#options
+    const fields = { count: this.#waiting, drainMs }
+    if (shared) {
+      log.warn(
+        fields,
+        'stopped before all notifications were handed over: the rest is left to the other nodes',
+      )
+      return
+    }
+    log.warn(fields, 'stopped before all notifications were handed over: the rest is lost')
+    this.#handlers.onGap()
   }
 
   #leave(bytes: number): void {

@@ -34,7 +34,7 @@ export interface PostgresSourceOptions {
   readonly maxWaitingBytes?: number
   /** How long one notification may hold up its subsystem before that is called down. @default 5000 */
   readonly stallMs?: number
-  /** How long a stop waits for the notifications in hand. @default 5000 */
+  /** How long a stop goes on handing over what was heard; the rest is given up then. @default 5000 */
   readonly drainMs?: number
 }
 
@@ -149,6 +149,7 @@ class NotifySource implements PostgresSource {
       maxWaiting,
       maxWaitingBytes,
       stallMs,
+      shared: this.#duty !== undefined,
       keeps: () => this.#answers,
       onTrouble: (reason) => {
         this.#trouble = reason

@@ -70,7 +70,8 @@ export interface SourceHandlers {
   onNotification(notification: Notification): MaybePromise<Taken | void>
   /**
    * Notifications may be missing: after every reconnect where the server keeps nothing meanwhile (NOTIFY), and
-   * when what kept them is gone (a deleted queue), or more waited than there is room for (once each time).
+   * when what kept them is gone (a deleted queue), or more waited than there is room for (once each time), or than a
+   * stop had time for where no other node has heard them.
    */
   onGap(): void
   /** Every change of `state`. `reason` says why it is down. */

@@ -28,6 +28,7 @@ export class Node {
   readonly memos: { readonly memo: Memo; readonly from: string }[] = []
   readonly comings: string[] = []
   readonly gaps: string[] = []
+  gapTimes = 0
   readonly bus: Bus
   readonly under: BusUnderTest
 
@@ -41,7 +42,10 @@ export class Node {
       onParcel: (parcel) => this.parcels.push(parcel),
       onMemo: (memo, from) => this.memos.push({ memo, from }),
       onPeer: (node, here) => this.comings.push(`${here ? '+' : '-'}${node}`),
-      onGap: (reason) => this.gaps.push(reason),
+      onGap: (reason, times) => {
+        this.gaps.push(reason)
+        this.gapTimes += times
+      },
     })
     return this
   }
@@ -357,6 +361,20 @@ export function remoteBusContract(t: Test, name: string, place: Place): void {
     one!.publish('unheard?')
     await two!.heard(1)
     t.same(two!.data, ['unheard?'])
+  })
+
+  t.test(`${name}: a flood of gaps is counted, and told of now and then`, async (t) => {
+    const [one, two] = await meeting(t, 2, { gapMs: 300 })
+    const jumps = Array.from({ length: 200 }, (_, i) => `1 ${one!.bus.node} ${1_000 + 2 * i}\n!`)
+    await place.say(jumps.slice(0, 100))
+    await place.say(jumps.slice(100))
+    await until('all are counted', () => two!.bus.counts.gaps >= 200)
+    t.ok(two!.gaps.length <= 2, `${two!.gaps.length} calls`)
+    await until('the rest is told', () => two!.gapTimes === two!.bus.counts.gaps)
+    t.ok(two!.gaps.length <= 3)
+    const { length } = two!.gaps
+    await place.say([`1 ${one!.bus.node} 999999\n!`])
+    await until('and the next one', () => two!.gaps.length > length)
   })
 
   t.test(`${name}: the server is killed and comes back: all go on, and know of the gap`, async (t) => {

@@ -69,6 +69,41 @@ t.test('sealed postgres bus: letters come in order, and other roles neither see 
   await until('the row that is none', () => two.gaps.length === 1)
 })
 
+t.test('sealed postgres bus: letters that somebody has brought again count once', async (t) => {
+  const [one, two] = [await opened(t, sealed), await opened(t, sealed)]
+  await acquainted([one, two])
+  one.bus.send({ kind: 'memo', topic: 'cluster', body: 'once' })
+  one.publish('once')
+  await two.heard(1)
+  const rows = await server.psql(`select id from livemessage.letter where body like '1 ${one.bus.node} %'`)
+  const letters = (rows as { id: string }[]).map(({ id }) => `@${id}`)
+  t.ok(letters.length > 0)
+  const { malformed } = two.bus.counts
+  for (let round = 0; round < 5; round++) await sealed.say(letters)
+  await until('they are counted', () => two.bus.counts.malformed >= malformed + 5 * letters.length)
+  one.publish('and on')
+  await two.heard(2)
+  t.same(two.data, ['once', 'and on'])
+  t.equal(two.memos.length, 1)
+  t.same(two.gaps, [])
+
+  // Its node is gone, and all that it said: nothing brings it back.
+  await one.bus.stop()
+  await until('it is gone', () => two.bus.peers.size === 0)
+  const again = two.bus.counts.malformed
+  await sealed.say(letters)
+  await until('they are counted', () => two.bus.counts.malformed >= again + letters.length)
+  t.equal(two.bus.peers.size, 0)
+
+  // To a node that was not there then it is news, but old.
+  await server.psql(`update livemessage.letter set time = now() - interval '1 minute'`)
+  const three = await opened(t, sealed)
+  await acquainted([two, three])
+  await sealed.say(letters)
+  await until('they are missed', () => three.bus.counts.gaps > 0)
+  t.same([three.data, three.memos], [[], []])
+})
+
 t.test('postgres bus: what is sent in one turn leaves in few statements', async (t) => {
   const [one, two] = [await opened(t, plain), await opened(t, plain)]
   await acquainted([one, two])

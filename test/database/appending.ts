@@ -49,10 +49,14 @@ export async function appendingSuite(t: Test, server: TestPostgres): Promise<voi
     )
     return row as { first: number | null; at: number | null; duplicates: Record<string, unknown>[] | null }
   }
-  const take = async (name: string, holder: string, ttlMs = 60_000) =>
-    (await db.sql('SELECT livemessage.lease_take($1, $2, $3)::int AS token', [name, holder, ttlMs]))[0]?.[
-      'token'
-    ]
+  const take = async (name: string, holder: string, ttlMs = 60_000) => {
+    const [row] = await db.sql('SELECT livemessage.lease_take($1, $2, $3)::float8 AS token', [
+      name,
+      holder,
+      ttlMs,
+    ])
+    return row?.['token'] as number
+  }
 
   await t.test('a batch is appended at adjacent positions, with its NOTIFYs', async (t) => {
     const { heard } = await listenJournal(t, db)
@@ -163,15 +167,36 @@ export async function appendingSuite(t: Test, server: TestPostgres): Promise<voi
   })
 
   await t.test('a lease has one holder, and a new token with each', async (t) => {
-    t.equal(await take('l', 'one'), 1)
+    const first = await take('l', 'one')
     t.equal(await take('l', 'two'), null)
-    t.equal(await take('l', 'one'), 1, 'renewed')
+    t.equal(await take('l', 'one'), first, 'renewed')
     await db.sql(`SELECT livemessage.lease_give('l', 7)`)
     t.equal(await take('l', 'two'), null, 'given with a wrong token')
-    await db.sql(`SELECT livemessage.lease_give('l', 1)`)
-    t.equal(await take('l', 'two', 1), 2)
-    t.equal(await until('the term to end', () => take('l', 'one')), 3)
+    await db.sql(`SELECT livemessage.lease_give('l', $1)`, [first])
+    const second = await take('l', 'two', 1)
+    t.ok(second > first)
+    t.ok((await until('the term to end', () => take('l', 'one'))) > second)
     t.equal(await take('l', 'two'), null)
+  })
+
+  await t.test('a crash that forgets the last takeover does not bring its token again', async (t) => {
+    const first = await take('crash', 'one')
+    await db.sql(`SELECT livemessage.lease_give('crash', $1)`, [first])
+    const client = await db.connect(t)
+    const tokens = new Set<number>()
+    for (let i = 0; i < 10; i++) {
+      await client.query('BEGIN')
+      const { rows } = await client.query<{ token: number }>(
+        `SELECT livemessage.lease_take('crash', 'two', 60000)::float8 AS token`,
+      )
+      await client.query('ROLLBACK')
+      t.ok(rows[0]!.token > first)
+      tokens.add(rows[0]!.token)
+    }
+    t.equal(tokens.size, 10)
+    await db.sql(`INSERT INTO livemessage.lease VALUES ('far', '', 8000000000::bigint << 20, '-infinity')`)
+    const [far] = await db.sql(`SELECT livemessage.lease_take('far', 'one', 1)::float8 AS token`)
+    t.ok(Number.isSafeInteger(far?.['token']))
   })
 
   await t.test('who lost the lease can do nothing under it', async (t) => {
@@ -218,6 +243,28 @@ export async function appendingSuite(t: Test, server: TestPostgres): Promise<voi
     t.equal(next, before + 1003)
   })
 
+  await t.test('large publications that were enqueued are moved a few at a time', async (t) => {
+    const before = await head(db)
+    const fill = (count: number, bytes: number) =>
+      db.sql(
+        `SELECT livemessage.enqueue('chat:large', to_jsonb(repeat('x', $2))) FROM generate_series(1, $1)`,
+        [count, bytes - 2],
+      )
+    await fill(30, 1024 * 1024)
+    await fill(10, 300 * 1024)
+    const moved: unknown[] = []
+    do {
+      const [row] = await db.sql('SELECT livemessage.drain(500, NULL, NULL) AS n')
+      moved.push(row?.['n'])
+    } while (moved.at(-1) !== 0 && moved.length < 50)
+    t.same(moved, [...Array.from({ length: 30 }, () => 1), 4, 4, 2, 0])
+    const sizes = (await journalRows(db, before)).map(({ data }) => data.length)
+    t.same(sizes, [
+      ...Array.from({ length: 30 }, () => 1024 * 1024),
+      ...Array.from({ length: 10 }, () => 300 * 1024),
+    ])
+  })
+
   await t.test('what is enqueued for a transient subsystem is a bare NOTIFY, at once', async (t) => {
     await db.sql(`SELECT livemessage.set_subsystems('{"quote":{"journaled":false}}')`)
     const client = await db.connect(t)
@@ -259,14 +306,33 @@ export async function appendingSuite(t: Test, server: TestPostgres): Promise<voi
     t.not([...epochs][0], before)
   })
 
+  await t.test('a new epoch that waits for a row does not hold up who publishes', async (t) => {
+    const [holder, minter] = [await db.connect(t), await db.connect(t)]
+    const { rows } = await minter.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
+    await holder.query('BEGIN; SELECT FROM livemessage.meta FOR SHARE')
+    const minted = minter.query(`SELECT livemessage.new_epoch('test')`)
+    await until('it to wait', async () => {
+      const [row] = await db.sql('SELECT cardinality(pg_blocking_pids($1)) AS n', [rows[0]?.pid])
+      return row?.['n'] === 1
+    })
+    await holder.query(`SET lock_timeout = '2s'; SELECT livemessage.publish('chat:a', '1'); COMMIT`)
+    await minted
+  })
+
   await retention(t, db)
 }
 
 async function retention(t: Test, db: SqlDatabase): Promise<void> {
-  const sweep = async (ages: Record<string, number>, rows = 1000) =>
-    (await db.sql('SELECT livemessage.sweep($1, $2, NULL, NULL) AS n', [JSON.stringify(ages), rows]))[0]?.[
-      'n'
-    ]
+  /** One transaction of it. */
+  async function step(ages: Record<string, number>, rows: number, first = true) {
+    const [row] = await db.sql('SELECT * FROM livemessage.sweep($1, $2, NULL, NULL, $3)', [
+      JSON.stringify(ages),
+      rows,
+      first,
+    ])
+    return row as { swept: number; more: boolean }
+  }
+  const sweep = async (ages: Record<string, number>, rows = 1000) => (await step(ages, rows)).swept
   const floors = async () =>
     Object.fromEntries(
       (await db.sql('SELECT subsystem, position::int FROM livemessage.floor')).map((row) => [
@@ -321,11 +387,77 @@ async function retention(t: Test, db: SqlDatabase): Promise<void> {
     await db.sql('DELETE FROM livemessage.journal')
     await fill(500, 60_000, 'chat')
     await fill(1, 0, 'chat')
-    for (let steps = 0; (await sweep({ chat: 30_000 }, 20)) !== 0; steps++) {
+    for (let steps = 0, more = true; more; steps++) {
+      const done = await step({ chat: 30_000 }, 20)
       const [low] = await db.sql('SELECT min(position)::int AS n FROM livemessage.journal')
-      t.ok((await floors())['chat']! < (low?.['n'] as number) && steps < 30)
+      t.ok((await floors())['chat']! < (low?.['n'] as number) && steps < 30 && done.swept <= 20)
+      more = done.more
     }
     t.same(await left(), ['chat 1'])
+  })
+
+  await t.test(
+    'it deletes no more rows at once than it may, of all kinds and subsystems together',
+    async (t) => {
+      await db.sql('DELETE FROM livemessage.journal')
+      await db.sql('DELETE FROM livemessage.key')
+      await fill(90, 60_000, 'chat', 'mail', 'gone')
+      await db.sql(
+        `INSERT INTO livemessage.key SELECT 'old', 'chat:a', n, NULL, '', 0, 0 FROM generate_series(1, 30) AS n`,
+      )
+      await db.sql(
+        `INSERT INTO livemessage.letter (time, body) SELECT now() - interval '1 hour', '' FROM generate_series(1, 15)`,
+      )
+      const swept: number[] = []
+      for (let more = true; more && swept.length < 50;) {
+        const done = await step({ chat: 30_000, mail: 30_000 }, 20, false)
+        swept.push(done.swept)
+        more = done.more
+      }
+      t.ok(Math.max(...swept) <= 20, swept.join(' '))
+      t.same(await left(), [])
+      const [rest] = await db.sql(
+        `SELECT (SELECT count(*) FROM livemessage.key)::int AS keys, (SELECT count(*) FROM livemessage.letter)::int AS letters`,
+      )
+      t.same(rest, { keys: 0, letters: 0 })
+    },
+  )
+
+  await t.test('rows that stay and lie in front do not end a round', async (t) => {
+    await db.sql('DELETE FROM livemessage.journal')
+    await fill(1000, 60_000, 'mail')
+    await fill(10, 60_000, 'chat')
+    const ages = { chat: 30_000, mail: 600_000 }
+    t.match(await step(ages, 20), { swept: 0, more: true })
+    for (let steps = 0; (await step(ages, 20)).more; steps++) t.ok(steps < 10)
+    t.same(await left(), ['mail 1000'])
+  })
+
+  await t.test('mailboxes go that nobody confirms, and in which nothing is any more', async (t) => {
+    await db.sql('DELETE FROM livemessage.journal')
+    await db.sql('DELETE FROM livemessage.mailbox')
+    await fill(10, 60_000, 'mail')
+    const old = await head(db)
+    await fill(1, 0, 'mail')
+    const insert = (user: string, channel: string, position: number, ageMs: number) =>
+      db.sql(`INSERT INTO livemessage.mailbox VALUES ($1, $2, $3, now() - $4 * interval '1 millisecond')`, [
+        user,
+        channel,
+        position,
+        ageMs,
+      ])
+    await insert('over', 'mail:over', old, 60_000)
+    await insert('over', 'gone:over', 1, 60_000)
+    await insert('active', 'mail:active', old, 0)
+    await insert('ahead', 'mail:ahead', old + 1, 60_000)
+    await insert('other', 'mailing:other', 1, 60_000)
+    t.match(await step({ mail: 30_000 }, 10), { swept: 10, more: true })
+    t.match(await step({ mail: 30_000 }, 10), { swept: 2, more: false })
+    t.same(await db.sql('SELECT user_id FROM livemessage.mailbox ORDER BY 1'), [
+      { user_id: 'active' },
+      { user_id: 'ahead' },
+      { user_id: 'other' },
+    ])
   })
 
   await t.test('old keys, letters and what was pending go', async (t) => {
@@ -347,7 +479,7 @@ async function retention(t: Test, db: SqlDatabase): Promise<void> {
     t.ok((await size()) > 1_000_000)
 
     await client.query(`BEGIN; SELECT livemessage.publish('chat:open', '1')`)
-    t.ok(((await sweep({ chat: 600_000 }, 100_000)) as number) >= 11, 'it waits for nobody who publishes')
+    t.ok((await sweep({ chat: 600_000 }, 100_000)) >= 11, 'it waits for nobody who publishes')
     const [pending] = await db.sql('SELECT count(*)::int AS n FROM livemessage.pending')
     t.equal(pending?.['n'], 0)
     t.same(await db.sql(`SELECT DISTINCT scope FROM livemessage.key WHERE scope IN ('old', 'young')`), [
@@ -357,6 +489,8 @@ async function retention(t: Test, db: SqlDatabase): Promise<void> {
     await client.query('COMMIT')
     t.match((await journalRows(db)).at(-1), { channel: 'chat:open' })
 
+    await step({ chat: 600_000 }, 1000, false)
+    t.ok((await size()) > 0, 'it tries once a round')
     await sweep({ chat: 600_000 })
     t.equal(await size(), 0, 'it shrinks when nobody publishes')
   })

@@ -1,5 +1,13 @@
 import { setTimeout as passed } from 'node:timers/promises'
-import type { Draft, Journal, JournalHandlers, Page, Placed, Retention } from '../../src/journal/journal.ts'
+import type {
+  Draft,
+  Journal,
+  JournalHandlers,
+  Page,
+  Placed,
+  Remains,
+  Retention,
+} from '../../src/journal/journal.ts'
 import { MemoryJournal } from '../../src/journal/memory.ts'
 import { ClientError } from '../../src/protocol/codes.ts'
 
@@ -72,6 +80,11 @@ export class RemoteJournal implements Journal {
     return this.head - position <= this.reach ? page : this.#later(page)
   }
 
+  left(after: ReadonlyMap<string, number>, limit: number): Promise<Remains> | Remains {
+    const page = this.#inner.left(after, limit)
+    return this.head - Math.min(...after.values()) <= this.reach ? page : this.#later(page)
+  }
+
   last(channels: readonly string[], count: number): Promise<Page> | Page {
     const page = this.#inner.last(channels, count)
     return this.reach > 0 ? page : this.#later(page)
@@ -99,7 +112,7 @@ export class RemoteJournal implements Journal {
     this.#handlers!.onEpoch()
   }
 
-  async #later(page: Page): Promise<Page> {
+  async #later<Kind extends Page>(page: Kind): Promise<Kind> {
     this.asked++
     if (this.delayMs > 0) await passed(this.delayMs)
     await this.gate

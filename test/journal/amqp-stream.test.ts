@@ -102,6 +102,8 @@ async function suite(): Promise<void> {
     t.same(await late.journal.last(['chat:a'], 10), await node.journal.last(['chat:a'], 10))
     t.same(node.entries.map(dataOf), [1, 2])
     t.equal(late.journal.epoch, node.journal.epoch)
+    for (const { journal } of [node, late]) t.match(journal.counts, { foreign: 4, rebuilds: 1, epochs: 0 })
+    t.same([node.journal.counts!['batches'], late.journal.counts!['batches']], [2, 0])
   })
 
   void t.test('a queue of that name that is no stream is not touched, and the way out is told', async (t) => {
@@ -133,11 +135,34 @@ async function suite(): Promise<void> {
       two.entries.slice(1).map(dataOf),
       Array.from({ length: 10_000 }, (_, index) => index),
     )
+    const mib = { channel: 'chat:a', json: JSON.stringify('x'.repeat(1024 * 1024)) }
+    await t.rejects(async () => one.journal.appendAll(Array.from({ length: 16 }, () => mib)), {
+      code: 'too_large',
+      message: /at most 16000000 bytes/,
+    })
     await t.rejects(
       async () =>
         one.journal.appendAll(Array.from({ length: 1025 }, () => ({ channel: 'chat:a', json: '1' }))),
       { code: 'limit_exceeded' },
     )
+  })
+
+  void t.test('cursors that somebody made up put little into the stream', async (t) => {
+    const node = make(t, fresh())
+    await node.start()
+    await ready(node)
+    const offset = async (): Promise<number> =>
+      Math.floor((await node.append({ channel: 'chat:a', json: '1' })).position / 1024)
+    const before = await offset()
+    const began = performance.now()
+    let calls = 0
+    for (; performance.now() - began < 500; calls++) {
+      const invented = calls % 2 === 0 ? 9_007_199_254_740_991 - calls : node.journal.head + 1
+      const page = await node.journal.since(['chat:a'], invented, 10)
+      if (page.lost[0] !== 'chat:a') t.fail('it proves nothing')
+    }
+    t.ok(calls > 5)
+    t.ok((await offset()) - before <= 10, `${calls} calls`)
   })
 
   void t.test('a stop answers everyone, and leaves nothing behind', async (t) => {

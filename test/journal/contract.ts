@@ -358,6 +358,67 @@ export function journalContract(t: Test, name: string, traits: Traits, make: Mak
     },
   )
 
+  t.test(`${name}: what is left is given although some is gone, and told how far that reaches`, async (t) => {
+    const { journal, append } = await started(t)
+    const [quiet] = await append('short:quiet', 1)
+    const [, second, third] = await append('short:a', 2, 3, 4, 5, 6)
+    const page = await journal.left(new Map([['short:a', 0]]), 10)
+    t.same(dataOf(page.entries), [4, 5, 6])
+    t.equal(page.gone.get('short:a'), third!.position - 1)
+    t.same([page.lost, page.more, page.upTo], [[], false, journal.head])
+    const both = await journal.left(
+      new Map([
+        ['short:a', second!.position],
+        ['short:quiet', quiet!.position - 1],
+      ]),
+      2,
+    )
+    t.same(dataOf(both.entries), [1, 4], 'one below what is gone of another is kept')
+    t.same([both.more, both.upTo], [true, third!.position])
+    const rest = await journal.left(new Map([['short:a', both.upTo]]), 10)
+    t.same(dataOf(rest.entries), [5, 6])
+    t.ok(rest.gone.get('short:a')! <= both.upTo)
+    t.same((await journal.left(new Map([['short:a', journal.head + 5]]), 10)).entries, [])
+  })
+
+  t.test(`${name}: of what is left, nothing is past its age`, async (t) => {
+    const { journal, advance, append } = await started(t)
+    const [first] = await append('brief:a', 1, 2)
+    await advance(600)
+    await append('brief:a', 3)
+    await advance(600)
+    const page = await journal.left(new Map([['brief:a', 0]]), 10)
+    t.same(dataOf(page.entries), [3])
+    t.ok(page.gone.get('brief:a')! >= first!.position)
+    await advance(600)
+    t.same((await journal.left(new Map([['brief:a', 0]]), 10)).entries, [])
+  })
+
+  t.test(`${name}: of many large answers at once, each is whole or says that it is cut`, async (t) => {
+    const { journal } = await started(t, {
+      windowBytes: traits.reachesBeyondWindow ? 64 * 1024 : 128 * 1024 * 1024,
+    })
+    const channels = Array.from({ length: 256 }, (_value, index) => `chat:${index}`)
+    for (const value of [1, 2, 3, 4]) {
+      const json = JSON.stringify(`${value} ${'x'.repeat(25_000)}`)
+      await Promise.all(channels.map(async (channel) => journal.append({ channel, json })))
+    }
+    await journal.caughtUp()
+    const pages = await Promise.all(channels.map(async (channel) => journal.last([channel], 4)))
+    for (const [index, page] of pages.entries()) {
+      const channel = channels[index]!
+      const start = page.starts?.get(channel)
+      const whole = page.more ? await journal.left(new Map([[channel, start!]]), 10) : page
+      const all = whole.more
+        ? [...whole.entries, ...(await journal.since([channel], whole.upTo, 10)).entries]
+        : whole.entries
+      const firsts = dataOf(all).map((data) => Number((data as string).split(' ')[0]))
+      if (firsts.join() !== '1,2,3,4') t.fail(`${channel}: ${firsts.join()}, more: ${page.more}`)
+    }
+    const alone = await journal.last(['chat:7'], 4)
+    t.same([alone.entries.length, alone.more], [4, false])
+  })
+
   t.test(`${name}: retention passes a cursor: told once, and live from then on`, async (t) => {
     const { journal, append } = await started(t)
     const [seen] = await append('short:a', 1)

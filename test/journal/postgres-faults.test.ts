@@ -238,6 +238,51 @@ t.test('more than the queue may hold is refused at once', async (t) => {
   t.equal((await Promise.all(calls.slice(0, 10))).length, 10)
 })
 
+t.test('what is too large to be appended together is refused, even where nothing waits', async (t) => {
+  const server = await startPostgres(t)
+  const url = await freshDatabase(server)
+  const node = await startNode(t, url)
+  const mib = { channel: 'chat:a', json: JSON.stringify('x'.repeat(1024 * 1024)) }
+  const refusal = {
+    name: 'ClientError',
+    code: 'too_large',
+    message: /^at most 16000000 bytes can be published/,
+  }
+  await t.rejects(node.journal.appendAll(Array.from({ length: 1000 }, () => mib)), refusal)
+  await t.rejects(node.journal.append({ channel: 'chat:a', json: `"${'ü'.repeat(8_000_000)}"` }), refusal)
+  const placed = await node.journal.appendAll(Array.from({ length: 15 }, () => mib))
+  await reached(node, placed.at(-1)!.position)
+  t.equal(node.entries.length, 15)
+
+  const small = await startNode(t, url, { queueBytes: 10_000 })
+  await t.rejects(small.journal.append(mib), { code: 'too_large', message: /10000 bytes/ })
+})
+
+t.test('what can not even be sent is refused, and holds nobody up', async (t) => {
+  const server = await startPostgres(t)
+  const url = await freshDatabase(server)
+  let broken = false
+  const unsayable = {
+    toPostgres() {
+      throw new RangeError('Invalid string length')
+    },
+  }
+  const idempotencyMs = () => (broken ? (unsayable as unknown as number) : 60_000)
+  const node = await startNode(t, url, { idempotencyMs })
+  broken = true
+  await within(
+    'the answer',
+    t.rejects(node.journal.append({ channel: 'chat:a', json: '1', patience: 'wait' }), {
+      code: 'invalid_input',
+      cause: { name: 'RangeError' },
+    }),
+  )
+  broken = false
+  const placed = await node.journal.append({ channel: 'chat:a', json: '2' })
+  await reached(node, placed.position)
+  t.same(node.seen(), [2])
+})
+
 t.test('a draft under a lease that another node has by now is not appended', async (t) => {
   const server = await startPostgres(t)
   const url = await freshDatabase(server)

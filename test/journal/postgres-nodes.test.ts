@@ -142,6 +142,16 @@ t.test('with positions only, nothing can be overheard, and everything arrives', 
   t.equal(heard.length, 3)
   t.notOk(heard.some((payload) => payload.includes('secret')))
   t.same([one.seen().length, two.seen().length], [3, 3])
+  // Nor forged: what any role says is no more than a hint to look.
+  const { epoch } = one.journal
+  await client.query(`NOTIFY livemessages_journal, E'${last.position + 1} 1 1 4711\\nchat:a "forged"'`)
+  await client.query(PUBLISH, ['chat:a', 'after it'])
+  await Promise.all([one, two].map((node) => reached(node, last.position + 1)))
+  for (const node of [one, two]) {
+    t.notOk(node.seen().includes('forged'))
+    t.equal(node.seen().at(-1), 'after it')
+    t.equal(node.journal.epoch, epoch)
+  }
 })
 
 t.test('a burst of 10,000 in one transaction arrives whole and in order', async (t) => {
@@ -266,6 +276,51 @@ t.test(
     proxy.delay(0)
   },
 )
+
+t.test('cursors that somebody made up cost a catch-up now and then', async (t) => {
+  const url = await freshDatabase(server)
+  const node = await startNode(t, url, { quietMs: 100 })
+  const { position } = await node.journal.append({ channel: 'chat:a', json: '1' })
+  const before = node.journal.counts.catchUps
+  const began = performance.now()
+  let calls = 0
+  const lanes = Array.from({ length: 20 }, async (_value, lane) => {
+    while (performance.now() - began < 500) {
+      // Some are just above what there is: of those nobody can tell without a look.
+      const invented = lane < 10 ? 9_007_199_254_740_991 - calls : position + 1 + lane
+      const page = await node.journal.since(['chat:a'], invented, 10)
+      if (page.lost[0] !== 'chat:a') t.fail('it proves nothing')
+      calls++
+      if (lane < 10) await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+  })
+  await Promise.all(lanes)
+  const rounds = node.journal.counts.catchUps - before
+  t.comment(`${calls} calls, ${rounds} catch-ups`)
+  t.ok(calls > 200)
+  t.ok(rounds <= 8, `${rounds} catch-ups in 500 ms`)
+})
+
+t.test('who comes from a node that is ahead is served at once, and holds nothing up', async (t) => {
+  const url = await freshDatabase(server)
+  const proxy = await startProxy(t, url)
+  const one = await startNode(t, url)
+  const behind = await startNode(t, proxy.url(url), { notificationsUrl: url })
+  await one.journal.append({ channel: 'chat:a', json: '1' })
+  await reached(behind, 1)
+  proxy.delay(500)
+  let answered = false
+  const asked = Promise.resolve(behind.journal.since(['chat:a'], 2, 10)).finally(() => (answered = true))
+  // The table is being read; what NOTIFYs bring is delivered meanwhile.
+  for (const json of ['2', '3']) await one.journal.append({ channel: 'chat:a', json })
+  await reached(behind, 3)
+  t.same(behind.seen(), [1, 2, 3])
+  t.equal(answered, false)
+  proxy.delay(0)
+  const page = await asked
+  t.same([page.lost, page.entries.map(dataOf)], [[], [3]])
+  t.equal(behind.journal.counts.contradictions, 0)
+})
 
 t.test('a page that would be too many bytes is cut, and the next one goes on there', async (t) => {
   const url = await freshDatabase(server)

@@ -15,6 +15,8 @@ import { until } from '../support/wait.ts'
 
 const SECONDS = Number(process.env['LIVEMESSAGES_SOAK_SECONDS'] ?? 5)
 const CHANNELS = ['chat:a', 'chat:b', 'chat:c', 'tasks:d']
+const BRIEF = 'brief:e'
+
 const skip = rabbitSkip()
 
 const it = await install(t)
@@ -37,9 +39,11 @@ async function build(t: Test): Promise<House> {
     channels: {
       chat: { access: 'public', history: { count: 100_000, maxAge: '1h' } },
       tasks: { access: 'public', history: { count: 100_000, maxAge: '1h' } },
+      // So few that who is away for long misses some, and must be told.
+      brief: { access: 'public', history: { count: 20, maxAge: '1h' } },
     },
-    // Small, so that recovery has to ask the database too.
-    limits: { windowBytes: '256kb', recoveryMessages: 200 },
+    // So small that the database is asked for what a client missed that was away for a while.
+    limits: { windowBytes: '32kb', recoveryMessages: 200 },
     stop: '3s',
   }
   const servers = [
@@ -63,23 +67,36 @@ async function run(
     channels: CHANNELS,
     stayMs: 1500,
   })
+  const forgetful = newHoppers(t, 4, {
+    nodes: () => nodes.map(({ ws }) => ws),
+    channels: [BRIEF],
+    stayMs: 1500,
+  })
   const urls = (): string[] => nodes.map(({ url }) => url)
   const publishers: Publisher[] = [
     sqlPublisher('sql1', CHANNELS, postgres.url),
     sqlPublisher('sql2', CHANNELS, postgres.url),
     httpPublisher('http1', CHANNELS, urls),
     httpPublisher('http2', CHANNELS, urls),
+    httpPublisher('keyless', CHANNELS, urls, { keyless: true }),
+    httpPublisher('brief', [BRIEF], urls),
     amqpPublisher('amqp1', CHANNELS, house.rabbit.url),
     amqpPublisher('amqp2', CHANNELS, house.rabbit.url),
   ]
   await disturb(house)
   await Promise.all(publishers.map((publisher) => publisher.stop()))
-  const { faults, journal } = await settled(hoppers, publishers, () => readJournal(postgres.url))
+  const { faults, journal } = await settled(
+    [...hoppers, ...forgetful],
+    publishers,
+    () => readJournal(postgres.url),
+    (channel) => (channel === BRIEF ? 20 : 100_000),
+  )
   t.same(shortened(faults), [], `${faults.length} faults`)
   const accepted = publishers.map(({ name, accepted }) => `${name} ${accepted.size}`).join(', ')
   const stays = hoppers.reduce((sum, hopper) => sum + hopper.stays, 0)
   const heard = hoppers.reduce((sum, hopper) => sum + hopper.heard.length, 0)
   t.comment(`${journal.length} publications (${accepted}), ${heard} received in ${stays} stays`)
+  t.ok((await queriesOf(urls())) > 0, 'the database was asked for what memory had no more')
   for (const { name, accepted } of publishers) t.ok(accepted.size > 10, `${name} was at it: ${accepted.size}`)
   t.ok(stays > clients * 2, `the clients hopped: ${stays} stays`)
 }
@@ -172,3 +189,11 @@ t.test('RabbitMQ is killed and comes back: what it confirmed is delivered', { sk
     })
   })
 })
+
+async function queriesOf(urls: readonly string[]): Promise<number> {
+  const texts = await Promise.all(urls.map(async (url) => (await fetch(`${url}/metrics`)).text()))
+  const counts = texts.map((text) =>
+    Number(/^livemessages_journal_queries_total (\d+)/m.exec(text)?.[1] ?? 0),
+  )
+  return counts.reduce((sum, count) => sum + count, 0)
+}

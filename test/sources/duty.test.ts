@@ -26,6 +26,7 @@ const make = (options: Partial<DutyOptions> = {}) => {
     maxWaiting: 1_000,
     maxWaitingBytes: 1_000_000,
     stallMs: 5_000,
+    shared: true,
     keeps: () => true,
     onTrouble: () => {},
   })
@@ -40,6 +41,7 @@ const make = (options: Partial<DutyOptions> = {}) => {
   const marks: string[] = []
   return {
     duty,
+    handover,
     heard,
     lines,
     leadership,
@@ -267,4 +269,39 @@ void t.test('after its stop nothing is handed over', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 20))
   t.equal(node.heard.data.length, 0)
   t.equal(node.duty.size, 0)
+})
+
+void t.test(
+  'a stop hands over what waits until its deadline; what is left, other nodes have heard',
+  async (t) => {
+    const node = make()
+    let go = (): void => undefined
+    node.heard.handle = () => new Promise((resolve) => (go = resolve))
+    node.lead(1)
+    await new Promise((resolve) => setImmediate(resolve))
+    for (const data of [1, 2, 3]) node.say(data)
+    await until('the first one', () => node.duty.size === 3)
+    const stopping = node.handover.stop(200)
+    go()
+    await until('the second one', () => node.heard.data.length === 1)
+    node.heard.handle = () => undefined
+    go()
+    await stopping
+    t.same(node.heard.data, [1, 2, 3])
+    t.equal(node.lines.filter(({ level }) => level === 'warn').length, 0)
+  },
+)
+
+void t.test('what a stop leaves undone is said, and no gap where others have heard it', async (t) => {
+  const node = make()
+  node.heard.handle = () => new Promise(() => {})
+  node.lead(1)
+  await new Promise((resolve) => setImmediate(resolve))
+  for (const data of [1, 2, 3]) node.say(data)
+  await node.handover.stop(50)
+  t.match(
+    node.lines.filter(({ level }) => level === 'warn'),
+    [{ count: 3, drainMs: 50, msg: /left to the other nodes/ }],
+  )
+  t.equal(node.heard.gaps, 0)
 })

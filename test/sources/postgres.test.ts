@@ -238,8 +238,50 @@ void t.test('a session that the server ends is replaced; one connection, with it
   await until('a message', () => heard.data.length === 1)
 })
 
-void t.test('a stop while the journal is unreachable gives up what waits', async (t) => {
-  const { source, heard, say } = make(t)
+void t.test('a stop hands over what was heard and still waits', async (t) => {
+  const { source, heard, lines, say } = make(t)
+  let calls = 0
+  let go = (): void => undefined
+  const first = new Promise<void>((resolve) => (go = resolve))
+  heard.handle = () =>
+    ++calls === 1 ? first : calls === 2 ? Promise.reject(new Error('not yet')) : undefined
+  await source.start(heard)
+  const [a, b] = [fresh(), fresh()]
+  await say(
+    ...[1, 2, 3].map((data) => JSON.stringify({ channel: `${a}:1`, data })),
+    JSON.stringify({ channel: `${b}:1`, data: 'held up by nobody' }),
+  )
+  await until('the other subsystem', () => calls > 0 && heard.data.length > 0)
+  const stopping = source.stop()
+  go()
+  await stopping
+  t.same(heard.data.filter(Number.isInteger), [1, 2, 3])
+  t.equal(heard.gaps, 0)
+  t.notOk(lines.some(({ level }) => level === 'warn'))
+})
+
+void t.test('what a stop has no time for is said, and is a gap', async (t) => {
+  const { source, heard, lines, say } = make(t, { drainMs: 100 })
+  heard.handle = ({ data }) => (data === 1 ? new Promise(() => {}) : undefined)
+  await source.start(heard)
+  const channel = `${fresh()}:1`
+  await say(
+    ...[1, 2, 3].map((data) => JSON.stringify({ channel, data })),
+    '{"channel":"chat:1","data":"last"}',
+  )
+  await until('the last one', () => heard.data.length === 1)
+  await source.stop()
+  t.match(
+    lines.filter(({ level }) => level === 'warn'),
+    [{ count: 3, drainMs: 100, msg: /the rest is lost/ }],
+  )
+  t.equal(heard.gaps, 1)
+  t.same(heard.data, ['last'])
+  t.same(heard.rejects, [], 'nobody was asked about them')
+})
+
+void t.test('a stop while the journal is unreachable gives up at its deadline what waits', async (t) => {
+  const { source, heard, lines, say } = make(t, { drainMs: 100 })
   let calls = 0
   heard.handle = () => {
     calls++
@@ -252,6 +294,8 @@ void t.test('a stop while the journal is unreachable gives up what waits', async
   const atStop = calls
   await new Promise((resolve) => setTimeout(resolve, 200))
   t.equal(calls, atStop)
+  t.equal(heard.gaps, 1)
+  t.ok(lines.some(({ msg }) => msg.includes('the rest is lost')))
 })
 
 void t.test('a slow link loses nothing', async (t) => {

@@ -63,6 +63,7 @@ export async function settled(
   hoppers: readonly Hopper[],
   publishers: readonly Publisher[],
   read: () => Promise<readonly Heard[]>,
+  mayKeep: (channel: string) => number,
 ): Promise<{ readonly faults: readonly string[]; readonly journal: readonly Heard[] }> {
   for (const hopper of hoppers) hopper.settle()
   let journal = await read()
@@ -87,7 +88,7 @@ export async function settled(
     // The faults below say what is missing.
   }
   const clients = hoppers.flatMap((hopper, index) =>
-    faultsOf(hopper, journal).map((fault) => `client ${index}: ${fault}`),
+    faultsOf(hopper, journal, mayKeep).map((fault) => `client ${index}: ${fault}`),
   )
   return { faults: [...faultsOfJournal(journal, publishers), ...clients], journal }
 }
@@ -102,7 +103,9 @@ export function newHoppers(
   },
 ): Hopper[] {
   return Array.from({ length: count }, (_, index) => {
-    const own = options.channels.filter((_channel, at) => index % 3 === 0 || at % 2 === index % 2)
+    const own = options.channels.filter(
+      (_channel, at) => options.channels.length === 1 || index % 3 === 0 || at % 2 === index % 2,
+    )
     const hopper = new Hopper({ ...options, channels: own, sluggish: index % 5 === 4 })
     t.teardown(() => hopper.end())
     hopper.begin()

@@ -24,8 +24,8 @@ export interface HopperOptions {
  */
 export class Hopper {
   readonly heard: Heard[] = []
-  /** Channels of which it was told that something may be missing. */
-  readonly lost: string[] = []
+  /** Where it was told that something may be missing: of this channel, between these positions. */
+  readonly lost: { readonly channel: string; readonly after: number; readonly upTo: number }[] = []
   /** What it can't explain. */
   readonly faults: string[] = []
   /** By close code, how its stays ended. */
@@ -72,7 +72,9 @@ export class Hopper {
       const nodes = this.#options.nodes()
       const node = nodes[Math.floor(Math.random() * nodes.length)]!
       await this.#stay(node)
-      if (!this.#stopped) await new Promise((resolve) => setTimeout(resolve, 10 + Math.random() * 60))
+      // Now and then for so long that others have to be asked for what it missed.
+      const awayMs = this.#hopping && Math.random() < 0.25 ? 2500 : 10 + Math.random() * 60
+      if (!this.#stopped) await new Promise((resolve) => setTimeout(resolve, awayMs))
     }
   }
 
@@ -136,7 +138,8 @@ export class Hopper {
     const cursor = String(frame['cursor'])
     const first = this.#cursor === null
     if (this.start === null) this.start = cursor
-    else if (frame['recovered'] !== true && !(first && !answered.has(channel))) this.lost.push(channel)
+    else if (frame['recovered'] !== true && !(first && !answered.has(channel)))
+      this.lost.push({ channel, after: this.#position, upTo: positionOf(cursor) })
     answered.add(channel)
     for (const message of frame['messages'] as Frame[]) this.#message(message)
     // Of several channels the record begins, and goes on, where the last of them is complete.

@@ -52,12 +52,13 @@ function publisher(
 
 /**
  * `POST /publish` to one of the nodes, tried again with the same idempotency key until it is taken: none is in doubt.
+ * Without keys each is said once.
  */
 export function httpPublisher(
   name: string,
   channels: readonly string[],
   nodes: () => readonly string[],
-  pauseMs = 10,
+  { pauseMs = 10, keyless = false }: { readonly pauseMs?: number; readonly keyless?: boolean } = {},
 ): Publisher {
   const publish = async (n: number, run: Run): Promise<void> => {
     const channel = pick(channels, n)
@@ -66,7 +67,10 @@ export function httpPublisher(
         const node = pick(nodes(), n + tries)
         const response = await fetch(`${node}/publish?channel=${channel}`, {
           method: 'POST',
-          headers: { 'Content-Type': 'application/json', 'Idempotency-Key': `${name}-${n}` },
+          headers: {
+            'Content-Type': 'application/json',
+            ...(keyless ? {} : { 'Idempotency-Key': `${name}-${n}` }),
+          },
           body: JSON.stringify({ by: name, n } satisfies Numbered),
           signal: AbortSignal.timeout(20_000),
         })
@@ -75,6 +79,12 @@ export function httpPublisher(
         if (response.status !== 503) throw new Refused(`${response.status} ${answer}`)
       } catch (error) {
         if (error instanceof Refused) throw error
+      }
+      if (keyless) {
+        // Whoever has no key can't try again: it may be there, and must not be there twice.
+        run.doubtful.add(n)
+        await delay(100)
+        return
       }
       await delay(100)
     }

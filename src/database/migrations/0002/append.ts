@@ -1,4 +1,4 @@
-import { POSITION_LOCK } from './names.ts'
+import { DRAIN_BYTES, POSITION_LOCK } from './names.ts'
 
 /** What nodes call to append: leases, `append`, `drain`. */
 export const APPEND = `
@@ -81,6 +81,9 @@ SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
   ttl interval := ttl_ms * interval '1 millisecond';
+  -- Tokens go up, and their lower 20 bits are random: after a crash that forgot the last takeover the next one has
+  -- another token. There is room for 8,000,000,000 of them below 2^53.
+  chance bigint := floor(random() * 1048576);
   held bigint;
 BEGIN
   UPDATE livemessage.lease AS l SET until = clock_timestamp() + ttl
@@ -89,11 +92,11 @@ BEGIN
   IF FOUND THEN RETURN held; END IF;
   -- A new token for its last holder, too: what it left under way must not come behind what it does next.
   INSERT INTO livemessage.lease AS l (name, holder, token, until)
-  SELECT lease_take.name, lease_take.holder, 1, clock_timestamp() + ttl
+  SELECT lease_take.name, lease_take.holder, 1048576 + chance, clock_timestamp() + ttl
   WHERE NOT EXISTS (SELECT FROM livemessage.lease AS o WHERE o.name = lease_take.name AND o.until > clock_timestamp())
   ON CONFLICT ON CONSTRAINT lease_pkey DO UPDATE SET
     holder = excluded.holder,
-    token = l.token + 1,
+    token = (l.token / 1048576 + 1) * 1048576 + chance,
     -- Not excluded.until: there may have been a wait for the row.
     until = clock_timestamp() + ttl
   WHERE l.until <= clock_timestamp()
@@ -110,8 +113,9 @@ AS $fn$
   WHERE l.name = lease_give.name AND l.token = lease_give.token
 $fn$;
 
--- Moves what is enqueued; where nothing is, waits for it: each look from afar would cost two processes more than the
--- look itself. It is done less often where it is dear (dead rows that an old snapshot keeps).
+-- Moves what is enqueued, max rows or about 1 MiB at once: returns how many. Where nothing is, waits for it: each look
+-- from afar would cost two processes more than the look itself. It is done less often where it is dear (dead rows that an
+-- old snapshot keeps).
 CREATE FUNCTION livemessage.drain(max int, lease text, token bigint, wait_ms int DEFAULT 0, every_ms int DEFAULT 20) RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -137,7 +141,14 @@ BEGIN
   END LOOP;
   PERFORM livemessage.check_lease(lease, token);
   WITH moved AS (
-    DELETE FROM livemessage.queue WHERE id = ANY (ARRAY(SELECT id FROM livemessage.queue ORDER BY id LIMIT max))
+    DELETE FROM livemessage.queue WHERE id = ANY (ARRAY(
+      SELECT upto.id
+      FROM (
+        SELECT q.id, sum(q.bytes) OVER (ORDER BY q.id) - q.bytes AS before
+        FROM (SELECT id, octet_length(data) AS bytes FROM livemessage.queue ORDER BY id LIMIT max) AS q
+      ) AS upto
+      WHERE upto.before < ${DRAIN_BYTES}
+    ))
     RETURNING id, channel, data
   )
   SELECT array_agg(moved.channel ORDER BY moved.id), array_agg(moved.data ORDER BY moved.id) INTO channels, datas FROM moved;

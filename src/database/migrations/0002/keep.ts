@@ -2,38 +2,62 @@ import { JOURNAL_NOTIFY, POSITION_LOCK } from './names.ts'
 
 /** What keeps the journal in order: retention, subsystems, epochs, mailboxes. */
 export const KEEP = `
--- Deletes what is older than its subsystem's age, in milliseconds, and moves the floors: at most max_rows of a kind, and
--- ten times as many looked at. What no daemon names is kept as long as the longest. Returns how many rows went: until
--- it is 0 there may be more.
-CREATE FUNCTION livemessage.sweep(subsystems jsonb, max_rows int, lease text, token bigint) RETURNS int
+-- Deletes what is older than its subsystem's age, in milliseconds, and moves the floors: max_rows at most, and ten times as
+-- many looked at. What no daemon names is kept as long as the longest. Returns how many rows went, and whether another
+-- call may find more, which may be so though none went: rows that stay can lie in front. "first" says that the call is the
+-- first one of a round, which may empty the table pending.
+CREATE FUNCTION livemessage.sweep(
+  subsystems jsonb, max_rows int, lease text, token bigint, first boolean DEFAULT true, OUT swept int, OUT more boolean
+) RETURNS record
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off -- as in append: a plan may be older than the table is large
 AS $fn$
 DECLARE
   at bigint := livemessage.now_ms();
+  longest bigint := (SELECT max(s.value::bigint) FROM jsonb_each_text(subsystems) AS s);
   one record;
   low bigint;
   high bigint;
+  young bigint;
+  beyond bigint;
+  looked int;
   gone int;
-  swept int := 0;
   size bigint;
 BEGIN
   PERFORM livemessage.check_lease(lease, token);
+  swept := 0;
+  more := false;
   FOR one IN
     SELECT s.key AS name, at - s.value::bigint AS cutoff FROM jsonb_each_text(subsystems) AS s WHERE s.value IS NOT NULL
     UNION ALL
-    SELECT '', at - max(s.value::bigint) FROM jsonb_each_text(subsystems) AS s
+    SELECT '', at - longest
     ORDER BY 1
   LOOP
     CONTINUE WHEN one.cutoff IS NULL;
-    EXIT WHEN swept >= max_rows;
+    IF swept >= max_rows THEN
+      more := true;
+      EXIT;
+    END IF;
     low := coalesce((SELECT f.position FROM livemessage.floor AS f WHERE f.subsystem = one.name), 0);
-    -- From the floor up to the first that is young enough, whosever it is: times go up with positions.
-    SELECT coalesce(min(j.position) FILTER (WHERE j.time >= one.cutoff) - 1, max(j.position)) INTO high
+    -- From the floor up to the first that is young enough, whosever it is: times go up with positions. Or up to the first
+    -- that is one too many.
+    SELECT min(j.position) FILTER (WHERE j.time >= one.cutoff), min(j.position) FILTER (WHERE j.own > max_rows - swept),
+      max(j.position), count(*)
+    INTO young, beyond, high, looked
     FROM (
-      SELECT position, time FROM livemessage.journal WHERE position > low ORDER BY position LIMIT max_rows * 10
+      SELECT r.position, r.time, count(*) FILTER (WHERE CASE WHEN one.name <> '' THEN r.name = one.name
+        ELSE NOT subsystems ? r.name AND NOT EXISTS (SELECT FROM livemessage.subsystem AS s WHERE s.name = r.name) END
+      ) OVER (ORDER BY r.position) AS own
+      FROM (
+        SELECT position, time, split_part(channel, ':', 1) AS name FROM livemessage.journal WHERE position > low
+        ORDER BY position LIMIT max_rows * 10
+      ) AS r
     ) AS j;
+    IF young IS NULL OR beyond < young THEN
+      more := more OR beyond IS NOT NULL OR looked = max_rows * 10;
+    END IF;
+    high := coalesce(least(young, beyond) - 1, high);
     CONTINUE WHEN high IS NULL OR high <= low;
     IF one.name = '' THEN
       WITH deleted AS (
@@ -58,30 +82,48 @@ BEGIN
   END LOOP;
 
   DELETE FROM livemessage.key WHERE (scope, channel, position) IN (
-    SELECT scope, channel, position FROM livemessage.key WHERE until < at ORDER BY until LIMIT max_rows
+    SELECT scope, channel, position FROM livemessage.key WHERE until < at ORDER BY until LIMIT max_rows - swept
   );
   GET DIAGNOSTICS gone = ROW_COUNT;
   swept := swept + gone;
-  DELETE FROM livemessage.letter WHERE time < now() - interval '1 minute';
+  DELETE FROM livemessage.letter WHERE id IN (
+    SELECT id FROM livemessage.letter WHERE time < now() - interval '1 minute' ORDER BY id LIMIT max_rows - swept
+  );
   GET DIAGNOSTICS gone = ROW_COUNT;
   swept := swept + gone;
+  -- Mailboxes in which nothing is any more that was not confirmed or swept, and nobody has confirmed since.
+  FOR one IN
+    SELECT f.subsystem AS name, f.position,
+      to_timestamp((at - coalesce((subsystems ->> f.subsystem)::bigint, longest)) / 1000.0) AS cutoff
+    FROM livemessage.floor AS f WHERE f.subsystem <> '' ORDER BY 1
+  LOOP
+    DELETE FROM livemessage.mailbox AS m WHERE m.time < one.cutoff AND m.position <= one.position AND (m.user_id, m.channel) IN (
+      SELECT o.user_id, o.channel FROM livemessage.mailbox AS o
+      WHERE split_part(o.channel, ':', 1) = one.name AND o.time < one.cutoff AND o.position <= one.position
+      ORDER BY o.time LIMIT max_rows - swept
+    );
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    swept := swept + gone;
+  END LOOP;
 
   -- Last, for its lock stops who publishes until this transaction has ended: which is at once. A table that has grown
-  -- large is worth a moment's wait for those who are publishing.
+  -- large is worth a moment's wait for those who are publishing, but not one at each call: where a long transaction has
+  -- published, it is in vain until that ends.
   size := pg_relation_size('livemessage.pending');
   IF size > 1e6 THEN
     BEGIN
+      IF first IS NOT TRUE THEN RAISE lock_not_available; END IF;
       PERFORM set_config('lock_timeout', CASE WHEN size > 64e6 THEN '20ms' ELSE '1ms' END, true);
       LOCK TABLE livemessage.pending IN ACCESS EXCLUSIVE MODE;
       TRUNCATE livemessage.pending;
     EXCEPTION
       WHEN lock_not_available THEN
-        DELETE FROM livemessage.pending WHERE ctid = ANY (ARRAY(SELECT ctid FROM livemessage.pending LIMIT max_rows * 10));
+        DELETE FROM livemessage.pending WHERE ctid = ANY (ARRAY(SELECT ctid FROM livemessage.pending LIMIT max_rows - swept));
         GET DIAGNOSTICS gone = ROW_COUNT;
         swept := swept + gone;
     END;
   END IF;
-  RETURN swept;
+  more := more OR swept >= max_rows;
 END
 $fn$;
 
@@ -137,6 +179,8 @@ DECLARE
   minted text;
 BEGIN
   PERFORM livemessage.check_lease(NULL, NULL);
+  -- Before the position lock, under which nothing waits for a row.
+  PERFORM FROM livemessage.meta FOR UPDATE;
   PERFORM pg_advisory_xact_lock(${POSITION_LOCK});
   -- 48 random bits of it.
   UPDATE livemessage.meta AS m SET epoch = left(replace(gen_random_uuid()::text, '-', ''), 12), minted = clock_timestamp(),

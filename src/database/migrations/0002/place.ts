@@ -43,6 +43,20 @@ BEGIN
 END
 $fn$;
 
+CREATE FUNCTION livemessage.place_many(many json, tag bigint, notify_data boolean) RETURNS void
+LANGUAGE plpgsql
+AS $fn$
+DECLARE
+  channels text[] := ARRAY(SELECT json_array_elements_text(many -> 'channels'));
+  datas text[] := ARRAY(SELECT json_array_elements_text(many -> 'datas'));
+  bodies text[] := ARRAY(SELECT json_array_elements_text(many -> 'bodies'));
+  counts int[] := ARRAY(SELECT json_array_elements_text(many -> 'counts')::int);
+BEGIN
+  IF pg_advisory_xact_lock(${POSITION_LOCK}) IS NULL THEN END IF;
+  PERFORM livemessage.place_all(livemessage.now_ms(), tag, channels, datas, NULL, NULL, notify_data, bodies, counts);
+END
+$fn$;
+
 -- What does not read or write a table is a simple expression of PL/pgSQL, which costs a tenth of a statement: hence
 -- the IFs that do nothing.
 CREATE FUNCTION livemessage.place() RETURNS trigger
@@ -59,15 +73,13 @@ BEGIN
   -- constraints, and again behind those that the application's deferred triggers caused: a check that waited for
   -- somebody's row while we hold the position lock would be a deadlock with him as soon as he publishes.
   IF NEW.step < 2 THEN
-    INSERT INTO livemessage.pending (step, channel, data, notify_data, channels, datas, bodies, counts)
-    VALUES (NEW.step + 1, NEW.channel, NEW.data, NEW.notify_data, NEW.channels, NEW.datas, NEW.bodies, NEW.counts);
+    INSERT INTO livemessage.pending (step, channel, data, notify_data)
+    VALUES (NEW.step + 1, NEW.channel, NEW.data, NEW.notify_data);
     RETURN NULL;
   END IF;
   tag := random() * 9007199254740991;
-  IF NEW.channels IS NOT NULL THEN
-    IF pg_advisory_xact_lock(${POSITION_LOCK}) IS NULL THEN END IF;
-    first := livemessage.place_all(livemessage.now_ms(), tag, NEW.channels, NEW.datas, NULL, NULL, NEW.notify_data,
-      NEW.bodies, NEW.counts);
+  IF NEW.channel IS NULL THEN
+    PERFORM livemessage.place_many(NEW.data::json, tag, NEW.notify_data);
     RETURN NULL;
   END IF;
   -- 7,999 less 100 for the first line, as in pack.

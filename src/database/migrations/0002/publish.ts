@@ -168,8 +168,9 @@ BEGIN
     END IF;
   END LOOP;
   IF cardinality(channels) > 0 THEN
-    INSERT INTO livemessage.pending (notify_data, channels, datas, bodies, counts)
-    SELECT notify_data, channels, datas, packed.bodies, packed.counts FROM livemessage.pack(channels, datas) AS packed;
+    INSERT INTO livemessage.pending (data, notify_data)
+    SELECT json_build_object('channels', channels, 'datas', datas, 'bodies', packed.bodies, 'counts', packed.counts), notify_data
+    FROM livemessage.pack(channels, datas) AS packed;
   END IF;
 END
 $fn$;

@@ -24,7 +24,8 @@ CREATE TABLE livemessage.journal (
   position bigint PRIMARY KEY,
   channel text COLLATE "C" NOT NULL,
   time bigint NOT NULL,
-  -- Random, one a transaction: tells whether what was seen at a position is what stands there now.
+  -- Random; of publish one a row, else one for all that are placed together: tells whether what was seen at a position is
+  -- what stands there now.
   tag bigint NOT NULL,
   data text NOT NULL,
   exclude text,
@@ -54,14 +55,10 @@ CREATE TABLE livemessage.subsystem (
 CREATE UNLOGGED TABLE livemessage.pending (
   -- How often it has stepped back behind the application's deferred constraints.
   step smallint NOT NULL DEFAULT 0,
+  -- Null for publish_many, whose data has all, as {"channels":[…],"datas":[…],"bodies":[…],"counts":[…]}.
   channel text,
-  data text,
-  notify_data boolean NOT NULL,
-  -- Of publish_many, in place of channel and data; bodies and counts are those of the NOTIFYs.
-  channels text[],
-  datas text[],
-  bodies text[],
-  counts int[]
+  data text NOT NULL,
+  notify_data boolean NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
   autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 10);
 
@@ -86,6 +83,8 @@ CREATE TABLE livemessage.mailbox (
   time timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (user_id, channel)
 );
+
+CREATE INDEX mailbox_age ON livemessage.mailbox (split_part(channel, ':', 1), time);
 
 CREATE TABLE livemessage.lease (
   name text COLLATE "C" PRIMARY KEY,
