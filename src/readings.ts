@@ -10,9 +10,12 @@ const JOURNAL: readonly (readonly [count: string, metric: string, help: string])
   ['jumps', 'jumps', 'Notifications of the journal that could not be delivered as they were'],
   ['contradictions', 'contradictions', 'Notifications that contradicted the journal, or were none of ours'],
   ['queries', 'queries', 'Queries for pages that the window could not prove'],
-  ['batches', 'batches', 'Transactions of appends'],
+  ['batches', 'batches', 'Appends that were sent, many publications each'],
   ['settled', 'settled_batches', 'Appends whose commit was in doubt, and was found out'],
   ['epochs', 'epochs', 'Changes of the epoch that this node saw'],
+  ['foreign', 'foreign_messages', 'Messages of the stream that are none of ours'],
+  ['rebuilds', 'rebuilds', 'Times the stream was read anew'],
+  ['resumes', 'resumes', 'Times it was read on after a lost connection'],
 ]
 
 /** What is measured of the parts that a node has. */
@@ -67,6 +70,7 @@ export function readingsOf(
   const { counts: done } = journal
   if (done !== undefined) {
     for (const [count, metric, help] of JOURNAL) {
+      if (!(count in done)) continue
       readings.push(total(`livemessages_journal_${metric}_total`, help, () => journal.counts?.[count] ?? 0))
     }
   }

@@ -248,9 +248,8 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         onParcel: deliverHere,
         onMemo: (memo, from) => cluster.onMemo(memo, from),
         onPeer: (node, here) => cluster.onPeer(node, here),
-        onGap: (reason) => {
-          counts.busGaps++
-          log.warn({ reason }, 'letters of other nodes may have been missed')
+        onGap: (reason, times) => {
+          log.warn({ reason, times }, 'letters of other nodes may have been missed')
         },
       })
       burial.start()

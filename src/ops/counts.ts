@@ -23,8 +23,6 @@ export class Counts {
   sourceGaps = 0
   /** Entries of the journal that this node handed on, whoever published them. */
   entries = 0
-  /** Times that letters of other nodes may have been missed. */
-  busGaps = 0
   reloads = 0
   reloadFailures = 0
   /** What was refused or failed, by `<place>.<code>`: `client.bad_frame`, `postgres.bad_payload`, … */
