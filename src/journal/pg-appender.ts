@@ -54,10 +54,16 @@ export class Appender {
   withData = true
   batches = 0
   settled = 0
+  #since = Infinity
 
   constructor(deps: AppenderDependencies) {
     this.#deps = deps
     this.#queue = new Queue(deps)
+  }
+
+  /** How long the batch under way has waited for its answer. */
+  get waitedMs(): number {
+    return Math.max(0, performance.now() - this.#since)
   }
 
   append(drafts: readonly Draft[]): Promise<readonly Placed[]> {
@@ -86,7 +92,9 @@ export class Appender {
     while (!this.#stopping.signal.aborted) {
       const units = this.#queue.take()
       if (units.length === 0) break
+      this.#since = performance.now()
       await this.#place(units)
+      this.#since = Infinity
       if (this.#stopping.signal.aborted) break // `stop` refuses those that have no answer
       this.#queue.done()
     }

@@ -173,11 +173,14 @@ export class PostgresJournal implements Journal {
   }
 
   get ready(): boolean {
-    return this.#ready
+    return this.reason === null
   }
 
   get reason(): string | null {
-    return this.#reason
+    const { patienceMs = 5000 } = this.#options
+    if (this.#reason !== null || this.#appender.waitedMs <= patienceMs) return this.#reason
+    // The server answers, and a commit does not end: a lock that somebody holds, a standby that is waited for.
+    return 'appends are not answered'
   }
 
   get bytes(): number {

@@ -1,25 +1,32 @@
-/** What is said of the same thing within one time is said once, with how often it was. */
+/** Of the same kind of thing only so many are said within one time, and with the next how many were not. */
 export class Repeated {
   readonly #everyMs: number
-  readonly #said = new Map<string, { until: number; more: number }>()
+  readonly #burst: number
+  readonly #kinds = new Map<string, { until: number; said: number; unsaid: number }>()
 
-  /** @param everyMs how long the first stands for those that follow @default 10_000 */
-  constructor(everyMs = 10_000) {
+  /**
+   * @param burst how many are said @default 20
+   * @param everyMs within this time @default 10_000
+   */
+  constructor(burst = 20, everyMs = 10_000) {
+    this.#burst = burst
     this.#everyMs = everyMs
   }
 
-  /** Null where it was said a moment ago; else how often it was not said since the last time. */
-  count(what: string, now: number = performance.now()): number | null {
-    const known = this.#said.get(what)
-    if (known !== undefined && now < known.until) {
-      known.more++
+  /** Null where it is not to be said; else how many were not since the last that was. */
+  count(kind: string, now: number = performance.now()): number | null {
+    let known = this.#kinds.get(kind)
+    if (known === undefined || now >= known.until) {
+      known = { until: now + this.#everyMs, said: 0, unsaid: known?.unsaid ?? 0 }
+      this.#kinds.set(kind, known)
+    }
+    if (known.said === this.#burst) {
+      known.unsaid++
       return null
     }
-    // Of names that others choose there may be very many.
-    if (this.#said.size >= MAX_KINDS) this.#said.clear()
-    this.#said.set(what, { until: now + this.#everyMs, more: 0 })
-    return known?.more ?? 0
+    known.said++
+    const { unsaid } = known
+    known.unsaid = 0
+    return unsaid
   }
 }
-
-const MAX_KINDS = 1000

@@ -475,3 +475,19 @@ t.test('a new epoch by hand is taken over by all nodes', async (t) => {
   await Promise.all(nodes.map((node) => reached(node, placed.position)))
   t.same((await nodes[1].journal.last(['chat:a'], 5)).entries.map(dataOf), [1, 2])
 })
+
+t.test('appends that nobody answers are told, though the server is there', async (t) => {
+  const url = await freshDatabase(await startPostgres(t))
+  const node = await startNode(t, url, { patienceMs: 200 })
+  const client = new Client({ connectionString: url })
+  await client.connect()
+  t.teardown(() => client.end())
+  await client.query('BEGIN; LOCK TABLE livemessage.journal IN EXCLUSIVE MODE')
+  t.equal(node.journal.ready, true)
+  const placed = node.journal.append({ channel: 'chat:a', json: '1', patience: 'wait' })
+  await until('it is told', () => !node.journal.ready)
+  t.equal(node.journal.reason, 'appends are not answered')
+  await client.query('COMMIT')
+  await placed
+  t.same([node.journal.ready, node.journal.reason], [true, null])
+})

@@ -6,6 +6,8 @@ import { startPostgres, type TestPostgres } from '../support/postgres.ts'
 import { until } from '../support/wait.ts'
 import { positionOf, SECRET, token } from './both.ts'
 
+t.setTimeout(120_000)
+
 const CONFIG: TestConfig = {
   ACTIONS: { inbox: {}, short: {}, chat: {}, open: {} },
   channels: {
