@@ -30,13 +30,17 @@ t.test(
     process.kill(hung.pid, 'SIGSTOP')
     t.teardown(() => isThere(hung.pid) && process.kill(hung.pid, 'SIGCONT'))
     // A request that the kernel gives to the one that hangs gets no answer.
-    const text = await until('metrics', () => metricsOf(daemon))
+    const text = await until('metrics', () => metricsOf(daemon), 90_000)
     t.equal(valueOf(text, 'livemessages_workers{state="up"}'), 1)
     t.equal(valueOf(text, 'livemessages_workers{state="silent"}'), 1)
     t.equal(valueOf(text, 'livemessages_connections'), 1)
     t.equal(valueOf(text, 'livemessages_frames_total'), before)
     process.kill(hung.pid, 'SIGCONT')
-    await until('both', async () => valueOf(await metricsOf(daemon), 'livemessages_connections') === 2)
+    await until(
+      'both',
+      async () => valueOf(await metricsOf(daemon), 'livemessages_connections') === 2,
+      60_000,
+    )
   },
 )
 
