@@ -58,11 +58,15 @@ BEGIN
 END
 $fn$;
 
-CREATE FUNCTION livemessage.too_large(place text, channel text, bytes int, most int) RETURNS void
+-- The same for callers whose statement is to fail where it is too large.
+CREATE FUNCTION livemessage.publish_or_fail(place text, channel text, data jsonb, queued boolean) RETURNS void
 LANGUAGE plpgsql
 AS $fn$
+DECLARE
+  refused record := livemessage.publish_other(channel, data, queued);
 BEGIN
-  RAISE EXCEPTION '%: the publication to % has % bytes, the limit is %', place, channel, bytes, most USING
+  IF refused.bytes IS NULL THEN RETURN; END IF;
+  RAISE EXCEPTION '%: the publication to % has % bytes, the limit is %', place, channel, refused.bytes, refused.most USING
     ERRCODE = 'program_limit_exceeded',
     HINT = 'Publish what the reader needs to fetch the rest. A transient subsystem''s publication must fit into one '
       'NOTIFY, channel and data together; a journaled one''s data into limits.publicationBytes.';
@@ -75,7 +79,6 @@ SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
   json text := coalesce(data::text, 'null');
-  refused record;
 BEGIN
   IF livemessage.is_channel(channel) IS NOT TRUE THEN
     PERFORM livemessage.refuse('livemessage.publish', channel);
@@ -84,10 +87,7 @@ BEGIN
   SELECT publish.channel, json, s.notify_data FROM livemessage.subsystem AS s
   WHERE s.name = split_part(publish.channel, ':', 1) AND s.journaled AND octet_length(json) <= s.most_bytes;
   IF FOUND THEN RETURN; END IF;
-  refused := livemessage.publish_other(channel, data, false);
-  IF refused.bytes IS NOT NULL THEN
-    PERFORM livemessage.too_large('livemessage.publish', channel, refused.bytes, refused.most);
-  END IF;
+  PERFORM livemessage.publish_or_fail('livemessage.publish', channel, data, false);
 END
 $fn$;
 
@@ -137,7 +137,6 @@ DECLARE
   channels text[] := '{}';
   datas text[] := '{}';
   notify_data boolean;
-  refused record;
 BEGIN
   IF jsonb_typeof(publications) IS DISTINCT FROM 'array' THEN
     RAISE EXCEPTION 'livemessage.publish_many: expected an array, got %', coalesce(jsonb_typeof(publications), 'null') USING
@@ -158,10 +157,7 @@ BEGIN
       PERFORM livemessage.refuse('livemessage.publish_many: publication ' || one.n, one.channel);
     END IF;
     IF NOT one.journaled OR octet_length(one.json) > one.most THEN
-      refused := livemessage.publish_other(one.channel, one.data, false);
-      IF refused.bytes IS NOT NULL THEN
-        PERFORM livemessage.too_large('livemessage.publish_many: publication ' || one.n, one.channel, refused.bytes, refused.most);
-      END IF;
+      PERFORM livemessage.publish_or_fail('livemessage.publish_many: publication ' || one.n, one.channel, one.data, false);
     ELSE
       channels := channels || one.channel;
       datas := datas || one.json;
@@ -181,7 +177,6 @@ SET search_path = pg_catalog, pg_temp
 AS $fn$
 DECLARE
   json text := coalesce(data::text, 'null');
-  refused record;
 BEGIN
   IF livemessage.is_channel(channel) IS NOT TRUE THEN
     PERFORM livemessage.refuse('livemessage.enqueue', channel);
@@ -190,10 +185,7 @@ BEGIN
   SELECT enqueue.channel, json FROM livemessage.subsystem AS s
   WHERE s.name = split_part(enqueue.channel, ':', 1) AND s.journaled AND octet_length(json) <= s.most_bytes;
   IF FOUND THEN RETURN; END IF;
-  refused := livemessage.publish_other(channel, data, true);
-  IF refused.bytes IS NOT NULL THEN
-    PERFORM livemessage.too_large('livemessage.enqueue', channel, refused.bytes, refused.most);
-  END IF;
+  PERFORM livemessage.publish_or_fail('livemessage.enqueue', channel, data, true);
 END
 $fn$;
 `
