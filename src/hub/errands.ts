@@ -1,4 +1,5 @@
 import { pause } from '../backoff.ts'
+import { deferred } from '../deferred.ts'
 
 export interface ErrandsOptions<Item, Answer> {
   /** Does all of them; the answers in the same order. */
@@ -117,14 +118,4 @@ export class Errands<Item, Answer> {
       else this.#waiting.push(errand)
     }
   }
-}
-
-function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
-  let resolve!: (value: T) => void
-  let reject!: (error: unknown) => void
-  const promise = new Promise<T>((yes, no) => {
-    resolve = yes
-    reject = no
-  })
-  return { promise, resolve, reject }
 }

@@ -1,4 +1,5 @@
 import type { Bus, Parcel } from '../bus/bus.ts'
+import { drain } from '../drain.ts'
 import { formatCursor } from '../journal/cursor.ts'
 import type { Dedupe } from '../journal/dedupe.ts'
 import type { Draft, Journal, Placed } from '../journal/journal.ts'
@@ -99,13 +100,8 @@ export class Publisher {
   }
 
   /** Waits for what is on its way into the journal, a deadline long: who published is to be answered. */
-  async settle(deadlineMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<'late'>((resolve) => (timer = setTimeout(() => resolve('late'), deadlineMs)))
-    while (this.#pending.size > 0) {
-      if ((await Promise.race([Promise.allSettled(this.#pending), late])) === 'late') break
-    }
-    clearTimeout(timer)
+  settle(deadlineMs: number): Promise<void> {
+    return drain(this.#pending, deadlineMs)
   }
 
   #await(placed: Promise<unknown>): void {

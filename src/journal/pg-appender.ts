@@ -8,11 +8,11 @@ import { ClientError, isClientError } from '../protocol/codes.ts'
 import { type Draft, LeaseLost, type Placed } from './journal.ts'
 import { failureOf } from './pg-failure.ts'
 import { packBodies } from './pg-notice.ts'
-import { Queue, type Unit } from './pg-queue.ts'
+import { Queue, type Unit, type QueueOptions } from './pg-queue.ts'
 import type { AppendCall, Appended, Store } from './pg-store.ts'
 import type { Tail } from './pg-tail.ts'
 
-export interface AppenderDependencies {
+export interface AppenderDependencies extends QueueOptions {
   readonly store: Store
   readonly tail: Tail
   /** Resolves when what is in question now has been settled. */
@@ -21,12 +21,6 @@ export interface AppenderDependencies {
   suspect(): void
   readonly log: Log
   idempotencyMs(): number
-  readonly patienceMs: number
-  readonly queueBytes: number
-  readonly queueDrafts: number
-  readonly unitBytes: number
-  readonly batchBytes: number
-  readonly batchDrafts: number
   readonly retry: Retry
 }
 

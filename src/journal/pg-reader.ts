@@ -1,3 +1,4 @@
+import { deferred } from '../deferred.ts'
 import { unavailable } from '../database/failures.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
@@ -194,18 +195,4 @@ function pageOf(
 function ofAnother({ question }: Request, upTo: number): Remains {
   const lost = question.left ? [] : [...question.channels.keys()]
   return { entries: [], lost, gone: new Map(lost.map((channel) => [channel, upTo])), more: false, upTo }
-}
-
-function deferred<Value>(): {
-  promise: Promise<Value>
-  resolve: (value: Value) => void
-  reject: (error: unknown) => void
-} {
-  let resolve!: (value: Value) => void
-  let reject!: (error: unknown) => void
-  const promise = new Promise<Value>((yes, no) => {
-    resolve = yes
-    reject = no
-  })
-  return { promise, resolve, reject }
 }

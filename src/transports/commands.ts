@@ -1,4 +1,5 @@
 import { authenticate } from '../auth/authenticator.ts'
+import { drain } from '../drain.ts'
 import type { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
 import type { Hub } from '../hub/hub.ts'
@@ -77,15 +78,8 @@ export class Commands {
   }
 
   /** Waits for the actions that are running, those that begin meanwhile too, but no longer than the deadline. */
-  async settle(deadlineMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const deadline = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), deadlineMs)
-    })
-    while (this.#running.size > 0) {
-      if ((await Promise.race([Promise.all(this.#running), deadline])) === 'late') break
-    }
-    clearTimeout(timer)
+  settle(deadlineMs: number): Promise<void> {
+    return drain(this.#running, deadlineMs)
   }
 
   /** Tells a client why its frame was refused; what is no ClientError is logged and told as `internal`. */
