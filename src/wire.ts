@@ -129,7 +129,9 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
           patienceMs: () => live.rules.config.limits.publishMs,
           log,
         })
-  const deliverHere = ({ channel, message, exclude }: Parcel): void => hub.deliver(channel, message, exclude)
+  const deliverHere = ({ channel, message, exclude }: Parcel): void => {
+    hub.deliver(channel, message, exclude)
+  }
   const publisher = new Publisher({
     live,
     journal,
@@ -239,8 +241,8 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
       const joined = backbone.start({
         onEntry: (entry) => {
           counts.entries++
-          hub.deliver(entry.channel, entry.message, entry.exclude)
-          if (!live.rules.config.channels.has(subsystemOf(entry.channel))) noteStray(entry.channel)
+          const heard = hub.deliver(entry.channel, entry.message, entry.exclude)
+          if (!heard && !live.rules.config.channels.has(subsystemOf(entry.channel))) noteStray(entry.channel)
           if (entry.mark !== undefined) duty?.onEntry(entry)
         },
         onEpoch: () => subscriber.onEpoch(),

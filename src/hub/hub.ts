@@ -183,14 +183,14 @@ export class Hub implements Connections, ClientHome {
     return isJournaled(this.#deps.live, channel)
   }
 
-  /** Hands a publication to this node's subscribers. */
-  deliver(channel: string, message: string, exclude?: string): void {
+  /** Hands a publication to this node's subscribers; false where there are none. */
+  deliver(channel: string, message: string, exclude?: string): boolean {
     const field = conflateOf(this.#deps.live, channel)
     const audience = this.#occupancy.get(channel)
     if (audience === undefined) {
       // The next one to come gets the newest of each key.
       if (field !== null) this.#conflated.put(channel, field, message, exclude)
-      return
+      return false
     }
     const frame = messageFrame(message)
     // Before it is kept: who is set aside now is not given it by the topic.
@@ -206,6 +206,7 @@ export class Hub implements Connections, ClientHome {
       this.#deps.publish(channel, frame)
       this.#deps.counts.deliveries += here
     }
+    return true
   }
 
   /** Hands a frame to a part of those who have a journaled subscription and miss nothing on any. */

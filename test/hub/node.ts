@@ -79,8 +79,9 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
   })
   const bus = new MemoryBus()
   const dedupe = new Dedupe({ windowMs: () => 60_000, maxKeys: () => 1000 })
-  const deliverHere = (parcel: { channel: string; message: string; exclude?: string }): void =>
+  const deliverHere = (parcel: { channel: string; message: string; exclude?: string }): void => {
     hub.deliver(parcel.channel, parcel.message, parcel.exclude)
+  }
   const publisher = new Publisher({ live, journal, bus, dedupe, counts, deliverHere, leads: () => true })
   const publish: HubNode['publish'] = async (channel, data, { exclude } = {}) =>
     (await publisher.publish({ channel, json: JSON.stringify(data), source: 'test', exclude })) ?? ''
