@@ -34,7 +34,7 @@ import { Commands } from './transports/commands.ts'
 import { demoRoutes } from './transports/demo.ts'
 import { HttpRouter } from './transports/http.ts'
 import { routes } from './transports/routes.ts'
-import { type Peer, WebSocketTransport } from './transports/websocket.ts'
+import { type Peer, WebSocketFanout, WebSocketTransport } from './transports/websocket.ts'
 
 /** The parts of one node, wired together and not started. */
 export interface Wired {
@@ -110,7 +110,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   const { journal, bus } = backbone
   const hub: Hub = new Hub({
     live,
-    publish: (channel, frame) => listener.publish(channel, frame),
+    fanouts: [new WebSocketFanout(listener)],
     counts,
     bufferBytes: limits.bufferBytes,
     hardBufferBytes,
@@ -186,7 +186,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   const cluster = new Cluster({ bus, hub, counts, log, journal })
   const cursors = new MovingCursors({
     journal,
-    announce: (part, frame) => hub.announce(part, frame),
+    announce: (part, cursor) => hub.announce(part, cursor),
     everyMs: config.pingMs,
   })
   const burial = await createBurial({ backbone, broker: config.broker, log })

@@ -1,7 +1,8 @@
 import { randomFillSync } from 'node:crypto'
 import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
 import { CLOSE, closeReason, isCloseCode } from '../protocol/codes.ts'
-import { eventFrame } from '../protocol/encode.ts'
+import { Args } from '../protocol/args.ts'
+import type { ServerFrame } from '../protocol/frames.ts'
 import type { Connection, User } from '../registry/define.ts'
 import type { Link } from './link.ts'
 
@@ -27,8 +28,6 @@ export interface ClientHome {
   subscribeByServer(client: Client, channel: string): Promise<void>
   unsubscribeByServer(client: Client, channel: string): void
   close(client: Client, code: number, reason: string): void
-  /** A frame of so many units is about to go to one client. */
-  sending(units: number): void
   /** Some of what waited for the client has left. */
   drained(client: Client): void
   /** Whether the channel has a history, at present. */
@@ -98,7 +97,7 @@ export class Client implements Connection {
   }
 
   emit(event: string, ...args: unknown[]): boolean {
-    return this.send(eventFrame(event, args))
+    return this.send({ type: 'event', event, args: Args.of(args) })
   }
 
   subscribe(channel: string): Promise<void> {
@@ -119,11 +118,15 @@ export class Client implements Connection {
     this.#home.close(this, code, closeReason(reason))
   }
 
-  send(frame: string): boolean {
-    if (!this.#open) return false
-    // May find that the client is too slow, and close it.
-    this.#home.sending(frame.length)
+  /** Sends one frame; false when the client is gone. @throws {TypeError} where JSON can't carry an event's arguments */
+  send(frame: ServerFrame): boolean {
     return this.#open && this.link.send(frame)
+  }
+
+  /** Whether `by` brings it all that it misses, and no other journaled channel of its is live meanwhile. */
+  isAllOf(by: Missed): boolean {
+    if (this.#recovering !== null) for (const one of this.#recovering.values()) if (one !== by) return false
+    return !this.#hasJournaled()
   }
 
   /** Channels whose missed messages are asked for or on their way. */

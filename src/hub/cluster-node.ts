@@ -1,4 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Args } from '../protocol/args.ts'
+import type { EventFrame } from '../protocol/frames.ts'
 import { tryWriteJson } from '../protocol/json.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
@@ -57,7 +59,7 @@ export class NodeOperations {
   /** How many it was handed to. Not by a topic: who is behind on a channel is off it, and is to get this all the same. */
   emit({ target, event, args, exclude }: Order & { op: 'emit' }): MaybePromise<number> {
     const { hub } = this.#deps
-    const frame = `{"type":"event","event":${JSON.stringify(event)},"args":${args}}`
+    const frame: EventFrame = { type: 'event', event, args: Args.ofJson(args) }
     const clients =
       'all' in target ? [...hub] : 'channel' in target ? hub.on(target.channel) : clientsOf(hub, target)
     const send = (some: readonly Client[]): number =>

@@ -1,12 +1,11 @@
 import { formatCursor } from '../journal/cursor.ts'
 import type { Journal } from '../journal/journal.ts'
-import { cursorFrame } from '../protocol/encode.ts'
 import { COMPLETE_PARTS } from './client.ts'
 
 export interface MovingCursorsOptions {
   readonly journal: Pick<Journal, 'epoch' | 'head'>
-  /** Hands a frame to a part of those whose subscriptions are complete. */
-  announce(part: number, frame: string): void
+  /** Tells a part of those whose subscriptions are complete. */
+  announce(part: number, cursor: string): void
   /** How often each of them is told, at the most. */
   readonly everyMs: number
 }
@@ -43,6 +42,6 @@ export class MovingCursors {
     const cursor = formatCursor(journal.epoch, journal.head)
     if (cursor === this.#told[this.#part]) return
     this.#told[this.#part] = cursor
-    announce(this.#part, cursorFrame(cursor))
+    announce(this.#part, cursor)
   }
 }

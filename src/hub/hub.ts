@@ -1,21 +1,23 @@
 import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError } from '../protocol/codes.ts'
-import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
+import type { FrameId, ServerFrame } from '../protocol/frames.ts'
 import { isChannel } from '../protocol/names.ts'
-import type { FrameId } from '../protocol/encode.ts'
 import type { Connections, User } from '../registry/define.ts'
 import type { Live } from '../rules.ts'
 import { type Client, type ClientHome, completeTopic, type SubscriptionKind } from './client.ts'
 import { Conflated } from './conflated.ts'
 import { Laggards } from './laggards.ts'
+import type { Fanout, Link } from './link.ts'
 import { fitting } from './pacing.ts'
 import { conflateOf, isJournaled, policyOf } from './policies.ts'
 import { SlowGuard } from './slow.ts'
 
 export interface HubDependencies {
   readonly live: Live
-  /** The listener's fan-out: one call, whatever the number of subscribers. */
-  publish(channel: string, frame: string): void
+  /** One for each kind of link: one call each, whatever the number of subscribers. */
+  readonly fanouts: readonly Fanout[]
+  /** Told who is on which channel. @default nobody */
+  readonly attendance?: Attendance
   readonly counts: Counts
   readonly bufferBytes: number
   readonly hardBufferBytes: number
@@ -26,6 +28,16 @@ export interface HubDependencies {
   cursorOf(channel: string): string | null
   /** Puts a client on a mailbox channel, from its user's own cursor on. */
   openMailbox(client: Client, channel: string): Promise<void>
+}
+
+/** Who keeps book of the channels' clients. */
+export interface Attendance {
+  /** It is on the channel, and gets what is published there from the next line on. */
+  joined(client: Client, channel: string): void
+  /** It gets nothing of the channel any more. */
+  left(client: Client, channel: string): void
+  /** Somebody else, or with other grants, stands behind it now. */
+  identified(client: Client): void
 }
 
 /** Who is connected to this node, and who is subscribed to what. */
@@ -112,7 +124,7 @@ export class Hub implements Connections, ClientHome {
 
   remove(client: Client): void {
     if (!this.#clients.delete(client.session)) return
-    for (const channel of client.subscriptions.keys()) this.#vacate(channel)
+    for (const channel of client.subscriptions.keys()) this.#vacate(client, channel)
     client.end()
     this.#laggards.remove(client)
     this.#guard.release(client)
@@ -129,6 +141,7 @@ export class Hub implements Connections, ClientHome {
     const tabs = this.#users.get(user.id)
     if (tabs === undefined) this.#users.set(user.id, new Set([client]))
     else tabs.add(client)
+    this.#deps.attendance?.identified(client)
   }
 
   /** From now on, and not a publication earlier, the client gets what comes on the channel. */
@@ -136,6 +149,7 @@ export class Hub implements Connections, ClientHome {
     if (!client.open) return
     if (!client.subscriptions.has(channel)) {
       this.#occupancy.set(channel, (this.#occupancy.get(channel) ?? 0) + 1)
+      this.#deps.attendance?.joined(client, channel)
     }
     client.enter(channel, kind)
     if (this.#laggards.has(client, channel)) client.link.leave(channel)
@@ -149,7 +163,7 @@ export class Hub implements Connections, ClientHome {
     const messages = all.slice(0, fit).map(({ message }) => message)
     // Where it was behind there it begins anew.
     this.#laggards.forget(client, channel)
-    client.send(subscribedFrame({ id, channel, cursor: null, recovered: false, messages }))
+    client.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages })
     this.join(client, channel, kind)
     if (!client.open) return
     if (fit < all.length || this.#laggards.isBehind(client))
@@ -166,11 +180,11 @@ export class Hub implements Connections, ClientHome {
   suspend(client: Client, channel: string): boolean {
     if (!client.exit(channel)) return false
     this.#laggards.forget(client, channel)
-    this.#vacate(channel)
+    this.#vacate(client, channel)
     return true
   }
 
-  /** A frame of so many units is about to go to one client. */
+  /** A frame of so many units is about to go to one client, whose link has a hard limit. */
   sending(units: number): void {
     this.#guard.count(units)
   }
@@ -192,27 +206,29 @@ export class Hub implements Connections, ClientHome {
       if (field !== null) this.#conflated.put(channel, field, message, exclude)
       return false
     }
-    const frame = messageFrame(message)
     // Before it is kept: who is set aside now is not given it by the topic.
-    this.#guard.count(frame.length)
+    this.#guard.count(message.length + FRAME_UNITS)
     if (field !== null) this.#conflated.put(channel, field, message, exclude)
     const here = audience - this.#laggards.on(channel)
     const excluded = exclude === undefined ? undefined : this.#clients.get(exclude)
     // Who is behind is off the topic already.
-    if (excluded?.subscriptions.has(channel) === true && !this.#laggards.has(excluded, channel)) {
-      excluded.link.publishToOthers(channel, frame)
-      this.#deps.counts.deliveries += here - 1
-    } else {
-      this.#deps.publish(channel, frame)
-      this.#deps.counts.deliveries += here
-    }
+    const spared = excluded?.subscriptions.has(channel) === true && !this.#laggards.has(excluded, channel)
+    this.#publish(channel, { type: 'message', message }, spared ? excluded.link : null)
+    this.#deps.counts.deliveries += spared ? here - 1 : here
     return true
   }
 
-  /** Hands a frame to a part of those who have a journaled subscription and miss nothing on any. */
-  announce(part: number, frame: string): void {
-    this.#guard.count(frame.length)
-    this.#deps.publish(completeTopic(part), frame)
+  /** Tells all who are on a channel of this node that somebody came or left. */
+  announcePresence(channel: string, event: 'join' | 'leave', client: string, except: Client | null): void {
+    if (!this.#occupancy.has(channel)) return
+    this.#guard.count(client.length + channel.length + FRAME_UNITS)
+    this.#publish(channel, { type: 'presence', channel, event, client }, except?.link ?? null)
+  }
+
+  /** Moves the cursor of a part of those who have a journaled subscription and miss nothing on any. */
+  announce(part: number, cursor: string): void {
+    this.#guard.count(cursor.length + FRAME_UNITS)
+    this.#publish(completeTopic(part), { type: 'cursor', cursor }, null)
   }
 
   close(client: Client, code: number, reason: string): void {
@@ -233,17 +249,22 @@ export class Hub implements Connections, ClientHome {
       if (policyOf(live, channel)?.mailbox === true) return this.#deps.openMailbox(client, channel)
       if (conflateOf(live, channel) !== null) return this.joinConflated(client, channel, 'server', undefined)
       const cursor = this.#deps.cursorOf(channel)
-      client.send(subscribedFrame({ id: undefined, channel, cursor, recovered: false, messages: [] }))
+      client.send({ type: 'subscribed', channel, cursor, recovered: false, messages: [] })
     }
     this.join(client, channel, 'server')
   }
 
   unsubscribeByServer(client: Client, channel: string): void {
     if (!this.leave(client, channel)) return
-    client.send(unsubscribedFrame(channel, 'forbidden', 'ended by the application'))
+    client.send({ type: 'unsubscribed', channel, code: 'forbidden', message: 'ended by the application' })
   }
 
-  #vacate(channel: string): void {
+  #publish(topic: string, frame: ServerFrame, except: Link | null): void {
+    for (const fanout of this.#deps.fanouts) fanout.publish(topic, frame, except)
+  }
+
+  #vacate(client: Client, channel: string): void {
+    this.#deps.attendance?.left(client, channel)
     const left = this.#occupancy.get(channel)! - 1
     if (left === 0) this.#occupancy.delete(channel)
     else this.#occupancy.set(channel, left)
@@ -254,6 +275,9 @@ export class Hub implements Connections, ClientHome {
     this.close(client, CLOSE.tooSlow, 'too slow')
   }
 }
+
+/** What surrounds the longest of what is published, in any form. */
+const FRAME_UNITS = 100
 
 /** How often clients that are behind are looked after beside their drains. */
 const LAGGARDS_CHECK_MS = 500

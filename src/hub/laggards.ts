@@ -1,6 +1,5 @@
 import type { Limits } from '../config/config.ts'
 import type { Counts } from '../ops/counts.ts'
-import { messageFrame } from '../protocol/encode.ts'
 import type { Live } from '../rules.ts'
 import type { Client } from './client.ts'
 import type { Conflated, Key, Latest } from './conflated.ts'
@@ -168,9 +167,8 @@ export class Laggards {
         if (latest === undefined) return false
         keys.delete(key)
         if (latest.exclude === client.session) continue
-        const frame = messageFrame(latest.message)
-        size += frame.length
-        if (!client.send(frame)) return true
+        size += latest.message.length
+        if (!client.send({ type: 'message', message: latest.message })) return true
         counts.deliveries++
         if (size >= batch) return true
       }

@@ -2,8 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Cursor, formatCursor } from '../journal/cursor.ts'
 import type { Entry, Journal, Page } from '../journal/journal.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
-import type { FrameId } from '../protocol/encode.ts'
-import { messageFrame, subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
+import type { FrameId } from '../protocol/frames.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client, Missed, SubscriptionKind } from './client.ts'
@@ -256,13 +255,13 @@ export class Recovery implements Missed {
     const go = (): MaybePromise<void> => {
       while (next < entries.length && client.open && this.#epoch === journal.epoch) {
         client.link.cork(() => {
+          const complete = client.isAllOf(this)
           let size = 0
           while (next < entries.length && size < batch) {
             const entry = entries[next++]!
             if (entry.exclude === client.session || client.recoveryOf(entry.channel) !== this) continue
-            const frame = messageFrame(entry.message)
-            size += frame.length
-            client.send(frame)
+            size += entry.message.length
+            client.send({ type: 'message', message: entry.message, complete })
             this.given = entry.position
           }
         })
@@ -309,16 +308,19 @@ export class Recovery implements Missed {
 
   #tellEnd(channel: string, error: unknown): void {
     const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
-    this.#client.send(unsubscribedFrame(channel, told.code, told.message))
+    this.#client.send({ type: 'unsubscribed', channel, code: told.code, message: told.message })
   }
 
   #answer(channel: string, position: number, recovered: boolean, entries: readonly Entry[] = []): void {
     const { epoch } = this.#deps.journal
+    const complete = this.#client.isAllOf(this)
     const cursor = formatCursor(epoch, position)
     const messages = entries.map((entry) => entry.message)
     const since = this.#own == null || this.#answered ? undefined : formatCursor(epoch, this.#own)
     const id = this.#answered ? undefined : this.#subscription.id
-    this.#client.send(subscribedFrame({ id, channel, cursor, since, recovered, messages }))
+    // What was asked for from a place on, or had been promised already.
+    const lost = !recovered && (this.#answered || this.#subscription.wanted.what === 'since')
+    this.#client.send({ type: 'subscribed', id, channel, cursor, since, recovered, messages, lost, complete })
   }
 
   #register(channels: readonly string[]): void {

@@ -3,8 +3,7 @@ import { type Decision, mayPublish, maySubscribe } from '../auth/access.ts'
 import { formatCursor, parseCursor } from '../journal/cursor.ts'
 import type { Journal } from '../journal/journal.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
-import type { FrameId } from '../protocol/encode.ts'
-import { subscribedFrame, unsubscribedFrame } from '../protocol/encode.ts'
+import type { FrameId } from '../protocol/frames.ts'
 import { restOf, subsystemOf } from '../protocol/names.ts'
 import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
@@ -109,7 +108,7 @@ export class Subscriber {
       const refusal = await this.#refusalOf(client, channel)
       if (refusal === null || !this.#deps.hub.leave(client, channel)) continue
       ended++
-      client.send(unsubscribedFrame(channel, refusal.code, refusal.message))
+      client.send({ type: 'unsubscribed', channel, code: refusal.code, message: refusal.message })
     }
     return ended
   }
@@ -168,9 +167,8 @@ export class Subscriber {
     for (const channel of journaled) {
       if (mailboxes.includes(channel)) continue
       // A second subscribe that asks for nothing goes on where the first one is.
-      client.send(
-        subscribedFrame({ id, channel, cursor: this.cursorOf(channel), recovered: false, messages: [] }),
-      )
+      const cursor = this.cursorOf(channel)
+      client.send({ type: 'subscribed', id, channel, cursor, recovered: false, messages: [] })
       this.#deps.hub.join(client, channel, 'policy')
     }
     return mailboxes.length === 0 ? undefined : this.#openMailboxes(client, id, mailboxes)
@@ -179,7 +177,7 @@ export class Subscriber {
   #startTransient(client: Client, id: FrameId | undefined, channel: string): void {
     const { hub, live } = this.#deps
     if (conflateOf(live, channel) !== null) return hub.joinConflated(client, channel, 'policy', id)
-    client.send(subscribedFrame({ id, channel, cursor: null, recovered: false, messages: [] }))
+    client.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages: [] })
     hub.join(client, channel, 'policy')
   }
 
@@ -252,15 +250,8 @@ export class Subscriber {
       for (const channel of client.subscriptions.keys()) {
         // Who is recovering is told there.
         if (!this.isJournaled(channel) || client.isRecovering(channel)) continue
-        client.send(
-          subscribedFrame({
-            id: undefined,
-            channel,
-            cursor: this.cursorOf(channel),
-            recovered: false,
-            messages: [],
-          }),
-        )
+        const cursor = this.cursorOf(channel)
+        client.send({ type: 'subscribed', channel, cursor, recovered: false, messages: [], lost: true })
       }
     }
   }

@@ -1,5 +1,5 @@
 import { ClientError } from './codes.ts'
-import type { FrameId } from './encode.ts'
+import type { FrameId } from './frames.ts'
 import { isChannel } from './names.ts'
 
 /** What a client may send; every field is checked. */

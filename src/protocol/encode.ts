@@ -1,4 +1,5 @@
 import type { ErrorCode } from './codes.ts'
+import type { FrameId, ServerFrame, SubscribedFrame } from './frames.ts'
 import { tryWriteJson } from './json.ts'
 
 /*
@@ -14,50 +15,38 @@ export function encodeMessage(channel: string, id: string | null, json: string, 
     : `{"channel":"${channel}","id":"${id}","data":${json},"time":${time}}`
 }
 
-/** A message object as a frame. */
-export function messageFrame(message: string): string {
-  return `{"type":"message",${message.slice(1)}`
-}
-
-export function welcomeFrame(session: string, user: string | null, pingMs: number, version: string): string {
-  return JSON.stringify({ type: 'welcome', session, user, ping: pingMs, version })
-}
-
-export interface Subscribed {
-  readonly id: FrameId | undefined
-  readonly channel: string
-  /** Null on a transient channel. */
-  readonly cursor: string | null
-  readonly recovered: boolean
-  /** Message objects, encoded. */
-  readonly messages: readonly string[]
-  /** The user's own cursor, where a mailbox began there. */
-  readonly since?: string | undefined
-}
-
-export function subscribedFrame({ id, channel, cursor, recovered, messages, since }: Subscribed): string {
-  const place = cursor === null ? 'null' : `"${cursor}"`
-  const own = since === undefined ? '' : `,"since":"${since}"`
-  return `{"type":"subscribed"${idPart(id)},"channel":"${channel}","cursor":${place}${own},"recovered":${recovered},"messages":[${messages.join(',')}]}`
-}
-
-/** All subscriptions of who gets it are complete up to here. */
-export function cursorFrame(cursor: string): string {
-  return `{"type":"cursor","cursor":"${cursor}"}`
-}
-
-/** An answer; `json` is its data as JSON text. */
-export function replyFrame(id: FrameId, json: string): string {
-  return `{"type":"reply"${idPart(id)},"data":${json}}`
-}
-
-export function errorFrame(
-  id: FrameId | undefined,
-  code: ErrorCode,
-  message: string,
-  details?: unknown,
-): string {
-  return `{"type":"error"${idPart(id)},${errorBody(code, message, details).slice(1)}`
+/** @throws {TypeError} where JSON can't carry an event's arguments */
+export function encodeFrame(frame: ServerFrame): string {
+  switch (frame.type) {
+    case 'message':
+      return `{"type":"message",${frame.message.slice(1)}`
+    case 'reply':
+      return `{"type":"reply"${idPart(frame.id)},"data":${frame.json}}`
+    case 'subscribed':
+      return subscribed(frame)
+    case 'cursor':
+      return `{"type":"cursor","cursor":"${frame.cursor}"}`
+    case 'pong':
+      return frame.id === undefined ? PONG : `{"type":"pong"${idPart(frame.id)}}`
+    case 'event':
+      return `{"type":"event","event":${JSON.stringify(frame.event)},"args":${frame.args.json}${idPart(frame.id)}}`
+    case 'presence':
+      return `{"type":"presence","channel":"${frame.channel}","event":"${frame.event}","client":${frame.client}}`
+    case 'error':
+      return `{"type":"error"${idPart(frame.id)},${errorBody(frame.code, frame.message, frame.details).slice(1)}`
+    case 'unsubscribed': {
+      const { type, channel, code, message } = frame
+      return JSON.stringify({ type, channel, code, message })
+    }
+    case 'welcome': {
+      const { type, session, user, pingMs, version } = frame
+      return JSON.stringify({ type, session, user, ping: pingMs, version })
+    }
+    case 'reconnect':
+      return JSON.stringify({ type: 'reconnect', after: frame.afterMs, reason: frame.reason })
+    default:
+      return unreachable(frame)
+  }
 }
 
 /** `{"code","message","details"}`, as error frames and HTTP errors carry it. */
@@ -68,29 +57,19 @@ export function errorBody(code: ErrorCode, message: string, details?: unknown): 
   return json === undefined ? `${told}}` : `${told},"details":${json}}`
 }
 
-export function unsubscribedFrame(channel: string, code: ErrorCode, message: string): string {
-  return JSON.stringify({ type: 'unsubscribed', channel, code, message })
+const PONG = '{"type":"pong"}'
+
+function subscribed({ id, channel, cursor, recovered, messages, since }: SubscribedFrame): string {
+  const place = cursor === null ? 'null' : `"${cursor}"`
+  const own = since === undefined ? '' : `,"since":"${since}"`
+  return `{"type":"subscribed"${idPart(id)},"channel":"${channel}","cursor":${place}${own},"recovered":${recovered},"messages":[${messages.join(',')}]}`
 }
-
-/** @throws {TypeError} where JSON can't carry the arguments */
-export function eventFrame(event: string, args: readonly unknown[]): string {
-  return JSON.stringify({ type: 'event', event, args })
-}
-
-export function reconnectFrame(afterMs: number, reason: string): string {
-  return JSON.stringify({ type: 'reconnect', after: afterMs, reason })
-}
-
-export function pongFrame(id: FrameId | undefined): string {
-  return id === undefined ? PONG_FRAME : `{"type":"pong"${idPart(id)}}`
-}
-
-const PONG_FRAME = '{"type":"pong"}'
-
-/** What a client marks a frame with, to recognise the answer. */
-export type FrameId = number | string
 
 function idPart(id: FrameId | undefined): string {
   if (id === undefined) return ''
   return typeof id === 'number' ? `,"id":${id}` : `,"id":${JSON.stringify(id)}`
+}
+
+function unreachable(frame: never): never {
+  throw new Error(`no such frame: ${JSON.stringify(frame)}`)
 }

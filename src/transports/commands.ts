@@ -10,7 +10,7 @@ import type { History } from '../hub/history.ts'
 import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
 import type { ClientFrame } from '../protocol/decode.ts'
-import { errorFrame, type FrameId, pongFrame, replyFrame } from '../protocol/encode.ts'
+import type { FrameId } from '../protocol/frames.ts'
 import { tryWriteJson, writeJson } from '../protocol/json.ts'
 import { memberText, oneLine } from '../protocol/json-text.ts'
 import type { Services } from '../registry/context.ts'
@@ -89,7 +89,8 @@ export class Commands {
     }
     const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
     this.#deps.counts.error('client', told.code)
-    client.send(errorFrame(id, told.code, told.message, told.details))
+    const { code, message, details } = told
+    client.send({ type: 'error', id, code, message, details })
   }
 
   #execute(client: Client, frame: ClientFrame, text: string, inbox: Inbox): MaybePromise<void> {
@@ -110,7 +111,7 @@ export class Commands {
       case 'authenticate':
         return this.#authenticate(client, frame)
       case 'ping':
-        client.send(pongFrame(frame.id))
+        client.send({ type: 'pong', id: frame.id })
         return undefined
       default:
         return unreachable(frame)
@@ -223,7 +224,7 @@ function takeCall(inbox: Inbox, rules: Rules): void {
 }
 
 function reply(client: Client, id: FrameId | undefined, json: string): void {
-  if (id !== undefined) client.send(replyFrame(id, json))
+  if (id !== undefined) client.send({ type: 'reply', id, json })
 }
 
 function replyId(client: Client, id: FrameId | undefined, cursor: string | null): void {

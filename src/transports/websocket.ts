@@ -3,12 +3,14 @@ import { authenticate } from '../auth/authenticator.ts'
 import { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
 import type { Hub } from '../hub/hub.ts'
+import type { Fanout, Link } from '../hub/link.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
-import type { Request, Socket, Upgrade } from '../listeners/listener.ts'
+import type { Listener, Request, Socket, Upgrade } from '../listeners/listener.ts'
 import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
 import { decode, FrameError } from '../protocol/decode.ts'
-import { errorBody, reconnectFrame, welcomeFrame } from '../protocol/encode.ts'
+import { encodeFrame, errorBody } from '../protocol/encode.ts'
+import type { ServerFrame } from '../protocol/frames.ts'
 import type { Services } from '../registry/context.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
@@ -29,9 +31,11 @@ export interface WebSocketDependencies {
   readonly counts: Counts
 }
 
-/** What is kept for one socket. */
-export class Peer implements Visit {
+/** What is kept for one socket: the client's link as well. */
+export class Peer implements Visit, Link {
   readonly address: string
+  readonly #hub: Pick<Hub, 'sending'>
+  #socket: Socket<Peer> | null = null
   handshake: Handshake | null
   client: Client | null = null
   inbox: Inbox | null = null
@@ -40,9 +44,65 @@ export class Peer implements Visit {
   letIn = false
   leftWith = 0
 
-  constructor(address: string, handshake: Handshake | null) {
+  constructor(hub: Pick<Hub, 'sending'>, address: string, handshake: Handshake | null) {
+    this.#hub = hub
     this.address = address
     this.handshake = handshake
+  }
+
+  open(socket: Socket<Peer>): void {
+    this.#socket = socket
+  }
+
+  get bufferedBytes(): number {
+    return this.#socket === null ? 0 : this.#socket.bufferedBytes
+  }
+
+  send(frame: ServerFrame): boolean {
+    const text = encodeFrame(frame)
+    // May find that the client is too slow, and close it.
+    this.#hub.sending(text.length)
+    return this.client?.open === true && this.#socket !== null && this.#socket.send(text)
+  }
+
+  cork(write: () => void): void {
+    if (this.#socket === null) write()
+    else this.#socket.cork(write)
+  }
+
+  join(topic: string): void {
+    this.#socket?.join(topic)
+  }
+
+  leave(topic: string): void {
+    this.#socket?.leave(topic)
+  }
+
+  publishToOthers(topic: string, text: string): void {
+    this.#socket?.publishToOthers(topic, text)
+  }
+
+  close(code: number, reason: string): void {
+    this.#socket?.close(code, reason)
+  }
+
+  terminate(): void {
+    this.#socket?.terminate()
+  }
+}
+
+/** What is for all comes to WebSockets by the listener's own topics. */
+export class WebSocketFanout implements Fanout {
+  readonly #listener: Pick<Listener<Peer>, 'publish'>
+
+  constructor(listener: Pick<Listener<Peer>, 'publish'>) {
+    this.#listener = listener
+  }
+
+  publish(topic: string, frame: ServerFrame, except: Link | null): void {
+    const text = encodeFrame(frame)
+    if (except instanceof Peer) except.publishToOthers(topic, text)
+    else this.#listener.publish(topic, text)
   }
 }
 
@@ -74,7 +134,11 @@ export class WebSocketTransport {
       this.#deps.counts.error('upgrade', 'forbidden')
       return refusal(403, 'forbidden', 'this origin is not allowed; see `origins` in the config')
     }
-    const state = new Peer(peers.clientAddress(request), readHandshake(request, this.#deps.live.rules))
+    const state = new Peer(
+      this.#deps.hub,
+      peers.clientAddress(request),
+      readHandshake(request, this.#deps.live.rules),
+    )
     const offered = request.header('sec-websocket-protocol')
     return offers(offered, SUBPROTOCOL)
       ? { accept: true, state, protocol: SUBPROTOCOL }
@@ -83,7 +147,8 @@ export class WebSocketTransport {
 
   onOpen(socket: Socket<Peer>): void {
     const peer = socket.state
-    const client = new Client(this.#deps.hub, socket, { address: peer.address, transport: 'websocket' })
+    peer.open(socket)
+    const client = new Client(this.#deps.hub, peer, { address: peer.address, transport: 'websocket' })
     peer.client = client
     this.#deps.hub.add(client)
     if (!this.#addresses.enter(peer.address)) {
@@ -167,7 +232,7 @@ export class WebSocketTransport {
     const code = reason === 'restart' ? CLOSE.restarting : CLOSE.goingAway
     const clients = [...hub]
     for (const client of clients) {
-      client.send(reconnectFrame(Math.floor(Math.random() * spreadMs), reason))
+      client.send({ type: 'reconnect', afterMs: Math.floor(Math.random() * spreadMs), reason })
       hub.close(client, code, reason)
     }
     if (clients.length > 0) await passed(FLUSH_MS)
@@ -202,7 +267,8 @@ export class WebSocketTransport {
   }
 
   #welcome(client: Client): void {
-    client.send(welcomeFrame(client.session, client.user, this.#deps.live.rules.config.pingMs, VERSION))
+    const { pingMs } = this.#deps.live.rules.config
+    client.send({ type: 'welcome', session: client.session, user: client.user, pingMs, version: VERSION })
   }
 
   #inboxOf(peer: Peer): Inbox {

@@ -1,3 +1,5 @@
+import { encodeFrame } from '../../src/protocol/encode.ts'
+import type { ServerFrame } from '../../src/protocol/frames.ts'
 import t, { type Test } from 'tap'
 import { createBus } from '../../src/bus/create.ts'
 import { createModuleLoader } from '../../src/config/modules.ts'
@@ -34,8 +36,8 @@ class Recorder implements Link {
     this.#topics = topics
   }
 
-  send(frame: string): boolean {
-    this.frames.push(frame)
+  send(frame: ServerFrame): boolean {
+    this.frames.push(encodeFrame(frame))
     return true
   }
 
@@ -49,10 +51,6 @@ class Recorder implements Link {
 
   leave(channel: string): void {
     this.#topics.get(channel)?.delete(this)
-  }
-
-  publishToOthers(channel: string, frame: string): void {
-    for (const link of this.#topics.get(channel) ?? []) if (link !== this) link.send(frame)
   }
 
   close(code: number, reason: string): void {
@@ -78,9 +76,13 @@ class TestNode {
     this.bus = bus
     this.hub = new Hub({
       live: { rules },
-      publish: (channel, frame) => {
-        for (const link of this.topics.get(channel) ?? []) link.send(frame)
-      },
+      fanouts: [
+        {
+          publish: (channel, frame, except) => {
+            for (const link of this.topics.get(channel) ?? []) if (link !== except) link.send(frame)
+          },
+        },
+      ],
       counts: this.counts,
       bufferBytes: 1e6,
       hardBufferBytes: 1e7,

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Client } from '../../src/hub/client.ts'
+import { Args } from '../../src/protocol/args.ts'
 import { MemoryJournal } from '../../src/journal/memory.ts'
 import { connect, type Frame, type TestClient } from '../support/client.ts'
 import type { TestConfig } from '../support/daemon.ts'
@@ -344,7 +345,7 @@ onBoth('a burst within one turn drops nothing, whatever the sizes', async (t, st
     await client.subscribe('live:a')
     client.pause()
     const [one] = [...node.hub]
-    const frame = JSON.stringify({ type: 'event', event: 'fill', args: ['x'.repeat(64 * 1024)] })
+    const frame = { type: 'event' as const, event: 'fill', args: Args.of(['x'.repeat(64 * 1024)]) }
     while (one!.link.bufferedBytes < 400 * 1024) one!.send(frame)
     const text = '水'.repeat(size / 3)
     const count = Math.min(20_000, Math.ceil((40 * 1024 * 1024) / Math.max(100, size) / 4))

@@ -19,7 +19,7 @@ import type { Services } from '../../src/registry/context.ts'
 import { loadRegistry } from '../../src/registry/load.ts'
 import { buildRules, type Rules } from '../../src/rules.ts'
 import { Commands } from '../../src/transports/commands.ts'
-import { type Peer, WebSocketTransport } from '../../src/transports/websocket.ts'
+import { type Peer, WebSocketFanout, WebSocketTransport } from '../../src/transports/websocket.ts'
 import type { TestConfig } from '../support/daemon.ts'
 
 export interface HubNodeOptions {
@@ -70,7 +70,7 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
   )
   const hub: Hub = new Hub({
     live,
-    publish: (topic, frame) => listener.publish(topic, frame),
+    fanouts: [new WebSocketFanout(listener)],
     counts,
     bufferBytes: config.limits.bufferBytes,
     hardBufferBytes,
@@ -105,7 +105,7 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
   const { cursorsMs: everyMs = 3_600_000 } = options
   const cursors = new MovingCursors({
     journal,
-    announce: (part, frame) => hub.announce(part, frame),
+    announce: (part, cursor) => hub.announce(part, cursor),
     everyMs,
   })
   const retain = (): void => journal.retain(retentionOf(live.rules))

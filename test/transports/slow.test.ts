@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { BaseContext, Connection, HookContext } from '../../src/index.ts'
+import { Args } from '../../src/protocol/args.ts'
 import { connect, type TestClient } from '../support/client.ts'
 import { until } from '../support/wait.ts'
 import { CHANNELS, onBoth, positionOf } from './both.ts'
@@ -97,7 +98,7 @@ onBoth(
         client.pause()
         // Just below the soft limit: what the sweep leaves alone.
         const [one] = [...hub!]
-        const frame = JSON.stringify({ type: 'event', event: 'fill', args: ['x'.repeat(64 * 1024)] })
+        const frame = { type: 'event' as const, event: 'fill', args: Args.of(['x'.repeat(64 * 1024)]) }
         while (one!.link.bufferedBytes < 900 * 1024) one!.send(frame)
         const before = counts.droppedFrames
         const data = (other || 'x').repeat(size / Math.max(1, Buffer.byteLength(other)))
