@@ -67,12 +67,16 @@ export async function daemon(
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const exited = once(child, 'exit')
+  let server = 0
   t.teardown(async () => {
     child.kill('SIGKILL')
     await exited
+    // It ends with its parent, a little later: until then it writes into the folder that the next teardown removes.
+    if (server !== 0) await gone(server)
   })
   const [line] = await within('the daemon says something', once(createInterface(child.stdout), 'line'))
   const said = SAID.parse(JSON.parse(String(line)))
+  if (!said.adopted) server = said.pid
   return {
     ...said,
     kill: async () => {
