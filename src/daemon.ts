@@ -221,6 +221,7 @@ export class Daemon implements Live {
     }
     if (this.#stopping !== null) return
     this.#rules = next
+    parts.presence.apply()
     const { config, registry } = next
     // The new policies hold already: both only bring what is open into line with them.
     const [ended] = await Promise.all([
@@ -255,7 +256,7 @@ export class Daemon implements Live {
     )
     await parts.commands.settle(Math.max(0, end - performance.now()))
     await parts.publisher.settle(Math.max(0, end - performance.now()))
-    await parts.websocket.dismiss(reason)
+    await parts.transports.dismiss(reason)
   }
 
   async #release(): Promise<void> {
@@ -265,6 +266,7 @@ export class Daemon implements Live {
       await Promise.all(parts.sources.all.map((source) => source.stop()))
       parts.hub.stop()
       parts.deadlines.stop()
+      parts.transports.detach()
       await parts.listener.close()
       await parts.leave()
     }

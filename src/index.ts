@@ -6,6 +6,7 @@ export { loadConfig } from './config/load.ts'
 export { loadRegistry } from './registry/load.ts'
 export { defineAction, defineSender } from './registry/define.ts'
 export type {
+  AckOptions,
   ActionContext,
   ActionDefinition,
   AuthenticateHook,
@@ -17,8 +18,13 @@ export type {
   Credentials,
   Database,
   DisconnectHook,
+  Emitted,
+  EmitOptions,
+  EmitTarget,
+  EventAck,
   HookContext,
   MessageHook,
+  Present,
   PublishOptions,
   SenderDefinition,
   StartHook,

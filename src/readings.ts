@@ -1,5 +1,6 @@
 import type { Backbone } from './backbone.ts'
 import type { Hub } from './hub/hub.ts'
+import type { Presence } from './hub/presence/presence.ts'
 import type { Counts } from './ops/counts.ts'
 import type { Reading } from './ops/metrics.ts'
 
@@ -22,6 +23,7 @@ const JOURNAL: readonly (readonly [count: string, metric: string, help: string])
 export function readingsOf(
   { journal, bus, leadership, housekeeping }: Backbone,
   hub: Hub,
+  presence: Presence,
   counts: Counts,
 ): Reading[] {
   const total = (name: string, help: string, read: () => number): Reading => ({
@@ -60,6 +62,29 @@ export function readingsOf(
       () => counts.setAside,
     ),
     total('livemessages_confirms_total', 'Mailbox cursors that clients moved', () => counts.confirms),
+    total(
+      'livemessages_acks_wanted_total',
+      'Events that asked their client for an answer',
+      () => counts.acksWanted,
+    ),
+    total('livemessages_acks_total', 'Answers of clients to events', () => counts.acks),
+    total('livemessages_acks_missed_total', 'Events that were not answered in time', () => counts.acksMissed),
+    gauge(
+      'livemessages_presence_entries',
+      'Clients of this node on channels with presence, one for each channel',
+      () => presence.entries,
+    ),
+    gauge(
+      'livemessages_presence_channels',
+      'Channels with presence on which somebody is, on any node',
+      () => presence.channels,
+      'max',
+    ),
+    total(
+      'livemessages_presence_resyncs_total',
+      'Times that another node was asked for all its entries',
+      () => presence.resyncs,
+    ),
     gauge('livemessages_laggards', 'Clients that are behind on conflated channels', () => hub.laggards),
     gauge(
       'livemessages_conflated_bytes',

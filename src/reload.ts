@@ -12,15 +12,25 @@ const FROZEN = [
   'workers',
   'postgres',
   'broker',
+  'predecessors',
   'listener',
+  'calls',
   'compression',
+  'socketio',
   'pingMs',
   'pongMs',
   'dev',
   'log',
 ] as const satisfies readonly (keyof Config)[]
 
-const FROZEN_LIMITS = ['frameBytes', 'bufferBytes', 'windowBytes', 'connectionsPerAddress'] as const
+const FROZEN_LIMITS = [
+  'frameBytes',
+  'bufferBytes',
+  'windowBytes',
+  'connectionsPerAddress',
+  'bodyMs',
+  'stallMs',
+] as const
 
 /** What a process keeps of its config for as long as it lives: plain data. */
 export interface Fixed {

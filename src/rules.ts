@@ -17,6 +17,8 @@ export interface Rules {
   readonly registry: Registry
   readonly tokens: Tokens
   readonly origins: Origins
+  /** The same without `*` and `null`, which name nobody: whose pages may send with cookies what changes something. */
+  readonly namedOrigins: Origins
   readonly peers: Peers
   /** Frames of any kind, and calls and publications, that one connection may send. */
   readonly frameRate: Rate
@@ -38,6 +40,7 @@ export function buildRules(config: Config, registry: Registry, log: Log, before?
     registry,
     tokens: sameKeys ? before.tokens : createTokens(config.auth.jwt, { log }),
     origins: createOrigins(config.origins),
+    namedOrigins: createOrigins(config.origins.filter((origin) => origin !== '*' && origin !== 'null')),
     peers: createPeers(config),
     frameRate: createRate({ perSecond: limits.framesPerSecond, burst: limits.framesPerSecond }),
     callRate: createRate({ perSecond: limits.callsPerSecond, burst: limits.callBurst }),

@@ -4,12 +4,15 @@ import type { Parcel } from './bus/bus.ts'
 import type { Home } from './database/home.ts'
 import { LivemessageError } from './errors.ts'
 import { Deadlines } from './hub/deadlines.ts'
+import { Emitter } from './hub/emitter.ts'
+import { Events } from './hub/events.ts'
 import { History } from './hub/history.ts'
 import { Cluster } from './hub/cluster.ts'
 import { MovingCursors } from './hub/cursors.ts'
 import { Hub } from './hub/hub.ts'
 import { Mailboxes } from './hub/mailboxes.ts'
 import { Intake } from './hub/intake.ts'
+import { Presence } from './hub/presence/presence.ts'
 import { Publisher } from './hub/publisher.ts'
 import { Subscriber } from './hub/subscriber.ts'
 import { Dedupe } from './journal/dedupe.ts'
@@ -34,18 +37,20 @@ import { Commands } from './transports/commands.ts'
 import { demoRoutes } from './transports/demo.ts'
 import { HttpRouter } from './transports/http.ts'
 import { routes } from './transports/routes.ts'
-import { type Peer, WebSocketFanout, WebSocketTransport } from './transports/websocket.ts'
+import { prepareTransports, type Transports, WEBSOCKET_PATH } from './transports/transports.ts'
+import type { Peer } from './transports/websocket.ts'
 
 /** The parts of one node, wired together and not started. */
 export interface Wired {
   readonly listener: Listener<Peer>
   readonly backbone: Backbone
   readonly hub: Hub
+  readonly presence: Presence
   readonly deadlines: Deadlines
   readonly subscriber: Subscriber
   readonly commands: Commands
   readonly publisher: Publisher
-  readonly websocket: WebSocketTransport
+  readonly transports: Transports
   readonly services: Services
   readonly sources: Sources
   readonly intake: Intake
@@ -96,21 +101,35 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   const listener: Listener<Peer> = await createListener(
     config.listener,
     {
-      websocketPath: '/ws',
+      websocketPath: WEBSOCKET_PATH,
       maxFrameBytes: limits.frameBytes,
       hardBufferBytes,
       pingMs: config.pingMs,
       pongMs: config.pongMs,
       compression: config.compression,
+      bodyMs: limits.bodyMs,
+      stallMs: limits.stallMs,
       shared: group !== undefined,
     },
     log,
   )
+  const prepared = await prepareTransports(config, listener, hardBufferBytes)
   const backbone = await createBackbone({ live, home, log })
   const { journal, bus } = backbone
+  const presence = new Presence({
+    live,
+    bus,
+    counts,
+    log,
+    clients: () => hub,
+    isOccupied: (channel) => hub.channels.has(channel),
+    announce: (...told) => hub.announcePresence(...told),
+  })
   const hub: Hub = new Hub({
     live,
-    fanouts: [new WebSocketFanout(listener)],
+    attendance: presence,
+    broadcast: (event, args, except) => emitter.broadcast(event, args, except),
+    fanouts: prepared.fanouts,
     counts,
     bufferBytes: limits.bufferBytes,
     hardBufferBytes,
@@ -155,13 +174,14 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         throw refusedPublication(channel, error)
       }
     },
+    emit: (target, event, args, options) => emitter.emit(target, event, args, options),
+    presence: (channel) => emitter.presence(channel),
   }
   const subscriber: Subscriber = new Subscriber({ live, hub, journal, mailboxes, services })
   const deadlines = new Deadlines((client, code, reason) => hub.close(client, code, reason))
   const history = new History(live, journal)
   const shared = { live, hub, subscriber, deadlines, services, counts }
-  const commands = new Commands({ ...shared, publisher, history })
-  const websocket = new WebSocketTransport({ ...shared, commands })
+  const commands = new Commands({ ...shared, publisher, history, presence, events: new Events(counts) })
   const intake = new Intake({ live, publisher, services })
   const http: HttpSource = new HttpSource({
     peers: () => live.rules.peers,
@@ -184,6 +204,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
   const noteStray = strays(log, counts)
   const cluster = new Cluster({ bus, hub, counts, log, journal })
+  const emitter: Emitter = new Emitter({ live, cluster, presence, counts, log })
   const cursors = new MovingCursors({
     journal,
     announce: (part, cursor) => hub.announce(part, cursor),
@@ -198,13 +219,22 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   })
   const metrics = new Metrics({
     group,
-    readings: readingsOf(backbone, hub, counts),
+    readings: readingsOf(backbone, hub, presence, counts),
     ...(burial.letters === null ? {} : { deadLetters: burial.letters }),
     counts,
     health,
     connections: () => hub.size,
     channels: () => hub.channels.size,
     journal,
+  })
+  const transports = prepared.open({
+    ...shared,
+    commands,
+    journal,
+    bus,
+    publish: (submission) => publisher.publish(submission),
+    accepting: () => http.state === 'up',
+    refuse: (response, error, headers) => router.refuse(response, error, headers),
   })
   const router: HttpRouter = new HttpRouter(
     [
@@ -214,10 +244,13 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         health,
         metrics,
         cluster,
+        presence,
         history,
+        upstream: transports.upstream,
         publishAll: (submissions) => publisher.publishAll(submissions),
         refuse: (response, error) => router.refuse(response, error),
       }),
+      ...transports.routes,
       ...(config.dev ? await demoRoutes({ live, home, listener: listener.kind }) : []),
     ],
     counts,
@@ -227,11 +260,12 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     listener,
     backbone,
     hub,
+    presence,
     deadlines,
     subscriber,
     commands,
     publisher,
-    websocket,
+    transports,
     services,
     sources,
     intake,
@@ -248,10 +282,19 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         onEpoch: () => subscriber.onEpoch(),
         onReady: () => log.debug({ journal: journal.kind, ready: journal.ready }, 'journal'),
         onParcel: deliverHere,
-        onMemo: (memo, from) => cluster.onMemo(memo, from),
-        onPeer: (node, here) => cluster.onPeer(node, here),
+        onMemo: (memo, from) => {
+          cluster.onMemo(memo, from)
+          presence.onMemo(memo, from)
+          transports.onMemo(memo, from)
+        },
+        onPeer: (node, here) => {
+          cluster.onPeer(node, here)
+          presence.onPeer(node, here)
+          transports.onPeer(node, here)
+        },
         onGap: (reason, times) => {
           log.warn({ reason, times }, 'letters of other nodes may have been missed')
+          presence.onGap()
         },
       })
       burial.start()
@@ -262,16 +305,13 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
       hub.start()
       deadlines.start()
       cursors.start()
+      presence.start()
+      transports.start()
       const where =
         config.socket === null ? { host: config.host, port: config.port } : { socket: config.socket }
       return listener.listen(where, {
         onRequest: (request, response) => router.handle(request, response),
-        onUpgrade: (request) => websocket.onUpgrade(request),
-        onOpen: (socket) => websocket.onOpen(socket),
-        onMessage: (socket, text) => websocket.onMessage(socket, text),
-        onDropped: (socket) => websocket.onDropped(socket),
-        onDrain: (socket) => websocket.onDrain(socket),
-        onClose: (socket, code) => websocket.onClose(socket, code),
+        ...transports.handlers,
       })
     },
     bury: (source, rejection) => burial.bury(source, rejection),
@@ -279,6 +319,8 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
       cursors.stop()
       duty?.stop()
       cluster.stop()
+      presence.stop()
+      transports.stop()
       await mailboxes?.stop()
       await burial.stop()
       await backbone.stop()

@@ -77,7 +77,7 @@ export function createPeers({ trustedProxies, api, socket }: PeersOptions): Peer
       if (!loopback || !isLoopback(request.address)) return withoutKey
       headers.read(request)
       if (headers.fromPage || headers.foreign || !headers.ownHost) return FOREIGN
-      return (request.proxiedAddress ?? '') === '' ? LOOPBACK : FOREIGN
+      return (request.proxiedAddress ?? '') === '' ? OWN_MACHINE : FOREIGN
     },
 
     isOwnBrowser(request) {
@@ -88,7 +88,10 @@ export function createPeers({ trustedProxies, api, socket }: PeersOptions): Peer
   }
 }
 
-const LOOPBACK: PublishAnswer = { ok: true, publisher: 'loopback' }
+/** Whose the idempotency keys of processes of this machine are. */
+export const LOOPBACK = 'loopback'
+
+const OWN_MACHINE: PublishAnswer = { ok: true, publisher: LOOPBACK }
 const NEEDS_KEY: PublishAnswer = {
   ok: false,
   code: 'unauthenticated',

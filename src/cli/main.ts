@@ -70,6 +70,11 @@ const COMMANDS: readonly Entry[] = [
     summary: 'show the state of the journal, or begin a new epoch',
     load: () => import('./journal.ts'),
   },
+  {
+    name: 'haproxy',
+    summary: 'print a config of HAProxy, nginx or Apache for the nodes',
+    load: () => import('./haproxy.ts'),
+  },
 ]
 
 const FOOT = `

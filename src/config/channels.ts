@@ -1,6 +1,6 @@
 import { NAME } from '../protocol/names.ts'
-import type { ChannelPolicy } from './config.ts'
-import { DEFAULT_MAILBOX_RETENTION, DEFAULT_RETENTION } from './defaults.ts'
+import type { ChannelPolicy, PresencePolicy } from './config.ts'
+import { DEFAULT_LEAVE_AFTER_MS, DEFAULT_MAILBOX_RETENTION, DEFAULT_RETENTION } from './defaults.ts'
 import { didYouMean, nearest } from './near.ts'
 import { keyOf } from './problems.ts'
 import type { Report } from './report.ts'
@@ -50,9 +50,16 @@ export function resolveChannels(
       history: journaled ? { count, maxAgeMs: maxAge } : null,
       mailbox,
       conflate: said?.conflate ?? null,
+      presence: resolvePresence(said?.presence),
     })
   }
   return policies
+}
+
+function resolvePresence(said: NonNullable<Parsed['channels']>[string]['presence']): PresencePolicy | null {
+  if (said === undefined || said === false) return null
+  const { by = 'session', events = true, leaveAfter } = said === true ? {} : said
+  return { by, events, leaveAfterMs: leaveAfter ?? DEFAULT_LEAVE_AFTER_MS[by] }
 }
 
 /** Reports names that no channel or call could carry. Reads the input itself: validators skip keys such as `__proto__`. */

@@ -17,6 +17,18 @@ export interface ChannelPolicy {
   readonly mailbox: boolean
   /** Transient: the field of the data whose latest value is all that a client which fell behind gets; null: none. */
   readonly conflate: string | null
+  /** Who is there is known; null: it is not. */
+  readonly presence: PresencePolicy | null
+}
+
+/** How presence is kept on a subsystem's channels. */
+export interface PresencePolicy {
+  /** One entry a connection, or a user. */
+  readonly by: 'session' | 'user'
+  /** Whether those on a channel are told who comes and leaves. */
+  readonly events: boolean
+  /** Who comes back within this time has not left. */
+  readonly leaveAfterMs: number
 }
 
 export interface PostgresConfig {
@@ -101,16 +113,57 @@ export interface Limits {
   /** How long an idempotency key is remembered, and how many are. */
   readonly idempotencyMs: number
   readonly idempotencyKeys: number
+  /** How long a request's body may take, and how long a streamed answer's client may take nothing of what waits. */
+  readonly bodyMs: number
+  readonly stallMs: number
   /** How long a publication may wait for a journal that can't be reached, before its publisher is told. */
   readonly publishMs: number
   /** Different values of `conflate` that are kept of one channel. */
   readonly conflateKeys: number
+  /** Events of one connection that wait for the client's answer, and for how long where nothing is said. */
+  readonly pendingAcks: number
+  readonly ackMs: number
+  /** Clients on a channel up to which they are told who comes and leaves. */
+  readonly presenceEvents: number
+  /** Entries of presence that are kept of one other node. */
+  readonly presenceEntries: number
 }
 
 export interface ApiConfig {
   readonly keys: readonly string[]
   /** Whether a program on this machine may publish without a key. */
   readonly loopback: boolean
+}
+
+/** Actions over HTTP. */
+export interface CallsConfig {
+  /** `POST <prefix>/<subsystem>/<action>`. */
+  readonly prefix: string
+  /** Further addresses: actions by path. */
+  readonly aliases: ReadonlyMap<string, string>
+}
+
+/** Socket.IO clients; every subsystem is a namespace of its name. */
+export interface SocketIoConfig {
+  readonly path: string
+  /** Further namespaces, and other subsystems behind them; `/` is no subsystem where it is not among them. */
+  readonly namespaces: ReadonlyMap<string, string>
+  readonly transports: readonly ('polling' | 'websocket')[]
+  /** How often the server pings, and how long an answer may take. */
+  readonly pingMs: number
+  readonly pongMs: number
+  /** A packet of a client. */
+  readonly maxPayloadBytes: number
+  /** How long a connection may be in no namespace. */
+  readonly connectMs: number
+  /** Whether an action's result that is a list is given to the client's callback as its several arguments. */
+  readonly spread: boolean
+}
+
+/** The addresses that pages of the predecessors ask at. */
+export interface PredecessorsConfig {
+  /** `cid=5` is channel `<subsystem>:5`. */
+  readonly subsystem: string
 }
 
 export type HookName = 'authenticate' | 'connect' | 'disconnect' | 'message' | 'call' | 'start'
@@ -138,10 +191,17 @@ export interface Config {
   /** Allowed origins beside the host's own; `*` allows all. */
   readonly origins: readonly string[]
   readonly api: ApiConfig
+  readonly calls: CallsConfig
+  /** The functions that an iframe's page may have called. */
+  readonly streamCallbacks: readonly string[]
   readonly limits: Limits
+  /** Null: the predecessors' addresses are not served. */
+  readonly predecessors: PredecessorsConfig | null
   readonly trustedProxies: readonly string[]
   readonly listener: 'auto' | 'uws' | 'node'
   readonly compression: boolean
+  /** Null: Socket.IO is not served. */
+  readonly socketio: SocketIoConfig | null
   readonly pingMs: number
   readonly pongMs: number
   /** Deadline of a graceful stop. */

@@ -12,7 +12,10 @@ export const DEFAULTS = {
   pongMs: 16_000,
   stopMs: 10_000,
   workers: 1,
+  calls: { prefix: '/call' },
+  streamCallbacks: ['parent.handle'],
   log: { level: 'info' },
+  socketio: { path: '/socket.io/', transports: ['polling', 'websocket'] },
   postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000 },
   broker: { exchange: 'livemessages', prefetch: 100, maxAttempts: 5 },
 } as const
@@ -44,6 +47,15 @@ export const DEFAULT_LIMITS: Limits = {
   windowBytes: 64 * MIB,
   idempotencyMs: 5 * 60_000,
   idempotencyKeys: 100_000,
+  bodyMs: 30_000,
+  stallMs: 10_000,
   publishMs: 5_000,
   conflateKeys: 10_000,
+  pendingAcks: 256,
+  ackMs: 10_000,
+  presenceEvents: 1000,
+  presenceEntries: 1_000_000,
 }
+
+/** By user a reload of a page is not told; by session it is, for it is another one. */
+export const DEFAULT_LEAVE_AFTER_MS = { session: 0, user: 5_000 }

@@ -56,14 +56,25 @@ export interface ConfigInput {
    */
   origins?: string[]
   api?: ApiInput
+  /** Actions over HTTP. */
+  calls?: CallsInput
+  /** The endless answers of `/stream`. */
+  stream?: StreamInput
   limits?: LimitsInput
+  /**
+   * Serves the predecessors' addresses: `/publish/?cid=`, `/listen/?cid=`, `/get_messages/?channel_id=`,
+   * `/messages/?cid=`.
+   * @default false
+   */
+  predecessors?: false | PredecessorsInput
   /**
    * Processes on this port. More than one need a database or a broker between them.
    * @default 1
    */
   workers?: number
   /**
-   * Addresses and networks (`'10.0.0.0/8'`) of the proxies whose forwarded addresses are believed.
+   * Addresses and networks (`'10.0.0.0/8'`) of the proxies whose forwarded addresses are believed; `'unix'`: whoever
+   * comes over the unix socket.
    * @default []
    */
   trustedProxies?: string[]
@@ -78,6 +89,11 @@ export interface ConfigInput {
    * @default false
    */
   compression?: boolean
+  /**
+   * Socket.IO clients, of which each subsystem is a namespace; `false`: they are not served.
+   * @default {}
+   */
+  socketio?: false | SocketIoInput
   /**
    * How often the server pings a quiet connection.
    * @default '25s'
@@ -154,8 +170,11 @@ export interface ChannelInput {
     /** @default '7d'; of a mailbox '30d' */
     maxAge?: Duration
   }
-  /** @default false */
-  presence?: boolean
+  /**
+   * Whether it is known who is on a channel. True stands for `{ by: 'session' }`.
+   * @default false
+   */
+  presence?: boolean | PresenceInput
   /**
    * For quotes, progress and the like, transient only: of all publications with the same value of this field of
    * their data, the newest stands for the others. New subscribers get the newest of each; so do clients that fell
@@ -163,6 +182,26 @@ export interface ChannelInput {
    * not conflated.
    */
   conflate?: string
+}
+
+export interface PresenceInput {
+  /**
+   * One entry a connection, or one a user, whatever the number of tabs: there when the first comes, gone when the last
+   * has left. Without a user each connection stands for itself.
+   * @default 'session'
+   */
+  by?: 'session' | 'user'
+  /**
+   * Whether those on a channel are told who comes and who leaves.
+   * @default true
+   */
+  events?: boolean
+  /**
+   * Who comes back within this time has not left: a reload of a page is not told then. By session nobody comes back,
+   * and each is only told later.
+   * @default '5s' by user; by session at once
+   */
+  leaveAfter?: Duration
 }
 
 export interface PostgresInput {
@@ -228,6 +267,48 @@ export interface BrokerInput {
   maxAttempts?: number
 }
 
+export interface SocketIoInput {
+  /** @default '/socket.io/' */
+  path?: string
+  /**
+   * Further namespaces, and the subsystem behind each. The main namespace, `/`, is no subsystem unless it is named
+   * here: its events are actions by their whole names (`chat.say`).
+   * @example { '/': 'chat', '/old-chat': 'chat' }
+   * @default {}
+   */
+  namespaces?: Record<string, string>
+  /**
+   * How clients may connect. Across several nodes, polling needs a proxy that keeps a client on one node.
+   * @default ['polling', 'websocket']
+   */
+  transports?: ('polling' | 'websocket')[]
+  /**
+   * How often the server pings.
+   * @default the config's `ping`
+   */
+  ping?: Duration
+  /**
+   * How long a client may leave a ping unanswered.
+   * @default the config's `pong`
+   */
+  pong?: Duration
+  /**
+   * A packet of a client; with its binary parts, twice that.
+   * @default limits.frameBytes
+   */
+  maxPayload?: Size
+  /**
+   * How long a connection may be in no namespace.
+   * @default limits.authenticationMs
+   */
+  connectTimeout?: Duration
+  /**
+   * Whether an action's result that is a list is given to the client's callback as its several arguments.
+   * @default false
+   */
+  spread?: boolean
+}
+
 export interface AuthInput {
   /** Tokens that clients bring: exactly one of `secret`, `publicKey`, `jwksUrl`. */
   jwt?: JwtInput
@@ -267,6 +348,33 @@ export interface ApiInput {
    * @default true, but with NODE_ENV=production false
    */
   loopback?: boolean
+}
+
+export interface CallsInput {
+  /**
+   * Where the actions are: `POST <prefix>/<subsystem>/<action>`.
+   * @default '/call'
+   */
+  prefix?: string
+  /**
+   * Further addresses of actions, by their whole path, for pages that know others; POST as well.
+   * @default {}
+   * @example { '/roles/messages/all': 'messages.query' }
+   */
+  aliases?: Record<string, string>
+}
+
+export interface StreamInput {
+  /**
+   * The functions that an iframe's page may have called, `format=html&callback=…`.
+   * @default ['parent.handle']
+   */
+  callbacks?: string[]
+}
+
+export interface PredecessorsInput {
+  /** `cid=5` is channel `<subsystem>:5`. It must have a history. */
+  subsystem: string
 }
 
 /** Limits; every one counts what it refuses. */
@@ -362,6 +470,16 @@ export interface LimitsInput {
    */
   idempotencyKeys?: number
   /**
+   * How long the body of a request may take, from its first byte to its last.
+   * @default '30s'
+   */
+  bodyMs?: Duration
+  /**
+   * How long a client of a streamed answer may take nothing while bytes wait for it.
+   * @default '10s'
+   */
+  stallMs?: Duration
+  /**
    * How long a publication may wait for a journal that can't be reached, before its publisher is told
    * `unavailable`. A queue's messages wait for as long as it takes.
    * @default '5s'
@@ -372,4 +490,25 @@ export interface LimitsInput {
    * @default 10000
    */
   conflateKeys?: number
+  /**
+   * Events of one connection that wait for the client's answer.
+   * @default 256
+   */
+  pendingAcks?: number
+  /**
+   * How long they wait where nothing is said.
+   * @default '10s'
+   */
+  ackMs?: Duration
+  /**
+   * How many may be on a channel for them to be told who comes and leaves: every one is told of every other. With more
+   * there, ask for `presence`.
+   * @default 1000
+   */
+  presenceEvents?: number
+  /**
+   * Entries of presence that are kept of one other node.
+   * @default 1000000
+   */
+  presenceEntries?: number
 }

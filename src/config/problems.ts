@@ -97,7 +97,7 @@ function flatten(issue: z.core.$ZodIssue, prefix: Path): Flat[] {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({ path: [...path, key], expected: null }))
     case 'invalid_union': {
-      // every union here is `false` or a section: what is an object was meant to be the section
+      // every union here is a flag, `false` mostly, or a section: what is an object was meant to be the section
       const nested = issue.errors.at(-1) ?? []
       const isSection = !nested.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0)
       return isSection
@@ -113,7 +113,8 @@ function flatten(issue: z.core.$ZodIssue, prefix: Path): Flat[] {
 
 function sectionOr(path: Path): string {
   const embedded = path[0] === 'postgres' ? ", 'embedded'" : ''
-  return `false${embedded} or ${section(path)}`
+  const on = path.at(-1) === 'presence' ? 'true, ' : ''
+  return `${on}false${embedded} or ${section(path)}`
 }
 
 function section(path: Path): string {

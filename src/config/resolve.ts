@@ -3,10 +3,10 @@ import { ConfigError } from '../errors.ts'
 import type { Problem } from '../errors.ts'
 import { isLoopback } from './address.ts'
 import { resolveAuth } from './auth.ts'
+import { resolveCalls } from './calls.ts'
 import { checkNames, resolveChannels } from './channels.ts'
 import type { Config, Limits, ModuleReference } from './config.ts'
 import { DEFAULTS, DEFAULT_LIMITS } from './defaults.ts'
-import { laterProblems } from './later.ts'
 import { merge, without } from './merge.ts'
 import { resolveNodes } from './nodes.ts'
 import { problemsOf } from './problems.ts'
@@ -14,7 +14,9 @@ import { createReport } from './report.ts'
 import type { Report } from './report.ts'
 import { configSchema } from './schema.ts'
 import type { Parsed } from './schema.ts'
+import { resolvePredecessors } from './predecessors.ts'
 import { resolveBroker, resolvePostgres } from './servers.ts'
+import { resolveSocketIo } from './socketio.ts'
 import { settingsOfEnv, settingsOfFlags, settingsOfIni } from './settings.ts'
 import type { Flags } from './settings.ts'
 import { defined, isRecord } from './values.ts'
@@ -74,7 +76,6 @@ export function examine(
   const report = createReport(refused, problems, warnings)
 
   checkNames(merged, createReport([], problems, warnings))
-  problems.push(...laterProblems(parsed))
   const production = env['NODE_ENV'] === 'production'
   const config = assemble(parsed, { ...place, production }, report)
   return { config, warnings, problems }
@@ -128,6 +129,12 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
         "browser sends the cookie by itself; name the origins of your pages in place of '*'",
     )
   }
+  const own = {
+    channels,
+    limits: limits(parsed.limits, report),
+    pingMs: parsed.ping ?? DEFAULTS.pingMs,
+    pongMs: parsed.pong ?? DEFAULTS.pongMs,
+  }
   return {
     file,
     root,
@@ -143,12 +150,16 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     auth,
     origins,
     api: { keys, loopback: parsed.api?.loopback ?? !production },
-    limits: limits(parsed.limits, report),
+    calls: resolveCalls(parsed.calls, parsed.ACTIONS, report),
+    streamCallbacks: parsed.stream?.callbacks ?? DEFAULTS.streamCallbacks,
+    limits: own.limits,
+    predecessors: resolvePredecessors(parsed.predecessors, channels, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',
     compression: parsed.compression ?? false,
-    pingMs: parsed.ping ?? DEFAULTS.pingMs,
-    pongMs: parsed.pong ?? DEFAULTS.pongMs,
+    socketio: resolveSocketIo(parsed.socketio, own, report),
+    pingMs: own.pingMs,
+    pongMs: own.pongMs,
     stopMs: parsed.stop ?? DEFAULTS.stopMs,
     dev,
     log: { level: parsed.log?.level ?? DEFAULTS.log.level },

@@ -3,11 +3,16 @@ import type {
   ApiInput,
   AuthInput,
   BrokerInput,
+  CallsInput,
   ChannelInput,
   ConfigInput,
   JwtInput,
   LimitsInput,
   PostgresInput,
+  PredecessorsInput,
+  SocketIoInput,
+  StreamInput,
+  PresenceInput,
 } from './input.ts'
 import { isHost, normalizeHost } from './address.ts'
 import { isAlgorithm, isKey, isProxy, isText, isUrl, normalizeOrigin } from './values.ts'
@@ -17,6 +22,9 @@ import { MAX_TIMER_MS, parseDuration, parseSize } from './units.ts'
 /** Every key of an input, so that neither the type nor the schema can have one that the other lacks. */
 type Shape<T> = { [K in keyof Required<T>]: z.ZodType }
 
+/** The longest that anybody waits for a client. */
+const MAX_WAIT_MS = 3_600_000
+
 const reference = leaf("a path, a package, 'path#export', a function or a definition", (value) =>
   isText(value) || typeof value === 'function' || (typeof value === 'object' && value !== null)
     ? value
@@ -25,6 +33,12 @@ const reference = leaf("a path, a package, 'path#export', a function or a defini
 
 const access = choice('public', 'authenticated', 'user', 'none').optional()
 
+const presence = z.strictObject({
+  by: choice('session', 'user').optional(),
+  events: flag().optional(),
+  leaveAfter: duration(MAX_WAIT_MS).optional(),
+} satisfies Shape<PresenceInput>)
+
 const channel = z.strictObject({
   access,
   publish: access,
@@ -32,7 +46,7 @@ const channel = z.strictObject({
   history: z
     .strictObject({ count: count().optional(), maxAge: duration(Number.MAX_SAFE_INTEGER).optional() })
     .optional(),
-  presence: flag().optional(),
+  presence: z.union([z.boolean(), presence]).optional(),
   conflate: text("a field's name").optional(),
 } satisfies Shape<ChannelInput>)
 
@@ -82,6 +96,11 @@ const api = z.strictObject({
   loopback: flag().optional(),
 } satisfies Shape<ApiInput>)
 
+const calls = z.strictObject({
+  prefix: text("a path such as '/call'").optional(),
+  aliases: z.record(z.string(), text("an action such as 'messages.query'")).optional(),
+} satisfies Shape<CallsInput>)
+
 const limits = z.strictObject({
   frameBytes: size().optional(),
   publicationBytes: size().optional(),
@@ -101,9 +120,41 @@ const limits = z.strictObject({
   windowBytes: size().optional(),
   idempotencyMs: duration().optional(),
   idempotencyKeys: count().optional(),
+  bodyMs: duration(MAX_WAIT_MS).optional(),
+  stallMs: duration(MAX_WAIT_MS).optional(),
   publishMs: duration().optional(),
   conflateKeys: count().optional(),
+  pendingAcks: count().optional(),
+  ackMs: duration(MAX_WAIT_MS).optional(),
+  presenceEvents: count(0).optional(),
+  presenceEntries: count().optional(),
 } satisfies Shape<LimitsInput>)
+
+const stream = z.strictObject({
+  callbacks: leaf("a list of JavaScript names such as 'parent.handle'", (value) =>
+    Array.isArray(value) && value.length > 0 && value.every(isCallback) ? value : undefined,
+  ).optional(),
+} satisfies Shape<StreamInput>)
+
+const socketio = z.strictObject({
+  path: leaf("a path such as '/socket.io/'", (value) =>
+    isText(value) && /^\/[A-Za-z0-9._/-]*$/.test(value) ? `${value.replace(/\/$/, '')}/` : undefined,
+  ).optional(),
+  namespaces: z.record(z.string(), text('a subsystem')).optional(),
+  transports: leaf("a list of 'polling', 'websocket'", (value) =>
+    Array.isArray(value) && value.length > 0 && value.every(isEngineTransport) ? value : undefined,
+  ).optional(),
+  ping: duration().optional(),
+  pong: duration().optional(),
+  maxPayload: size().optional(),
+  connectTimeout: duration().optional(),
+  spread: flag().optional(),
+} satisfies Shape<SocketIoInput>)
+
+const predecessors = z.strictObject({
+  // Mandatory, which is said where it is resolved: what is refused there has no default.
+  subsystem: text("a subsystem's name").optional(),
+} satisfies Shape<PredecessorsInput>)
 
 const hooks = z.strictObject({
   authenticate: reference.optional(),
@@ -130,11 +181,15 @@ export const configSchema = z.strictObject({
   auth: auth.optional(),
   origins: z.array(leaf("an origin such as 'https://app.example', or '*'", normalizeOrigin)).optional(),
   api: api.optional(),
+  calls: calls.optional(),
+  stream: stream.optional(),
   limits: limits.optional(),
+  predecessors: z.union([z.literal(false), predecessors]).optional(),
   workers: count(1, 256).optional(),
   trustedProxies: z.array(leaf("an address or network such as '10.0.0.0/8'", isProxyText)).optional(),
   listener: choice('auto', 'uws', 'node').optional(),
   compression: flag().optional(),
+  socketio: z.union([z.literal(false), socketio]).optional(),
   ping: duration().optional(),
   pong: duration().optional(),
   stop: duration().optional(),
@@ -208,7 +263,7 @@ function count(least = 1, most = Number.MAX_SAFE_INTEGER) {
 }
 
 function duration(most = MAX_TIMER_MS) {
-  const bound = most === MAX_TIMER_MS ? ' up to 24 days' : ''
+  const bound = most === MAX_TIMER_MS ? ' up to 24 days' : most === MAX_WAIT_MS ? ' up to an hour' : ''
   return leaf(`a duration such as '15s', '7d' or milliseconds, more than 0${bound}`, (value) => {
     const ms = parseDuration(value)
     return ms !== null && ms > 0 && ms <= most ? ms : undefined
@@ -220,6 +275,14 @@ function size() {
     const bytes = parseSize(value)
     return bytes !== null && bytes > 0 && bytes <= 1024 ** 3 ? bytes : undefined
   })
+}
+
+function isCallback(value: unknown): value is string {
+  return isText(value) && /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*$/.test(value)
+}
+
+function isEngineTransport(value: unknown): value is 'polling' | 'websocket' {
+  return value === 'polling' || value === 'websocket'
 }
 
 function isProxyText(value: unknown): string | undefined {

@@ -37,6 +37,8 @@ export function isUrl(value: unknown, schemes: readonly string[]): value is stri
 /** An address, or a network in CIDR notation. */
 export function isProxy(value: unknown): value is string {
   if (typeof value !== 'string') return false
+  // Whoever comes over the unix socket.
+  if (value === 'unix') return true
   const [address = '', bits, ...rest] = value.split('/')
   const version = isIP(address)
   if (version === 0 || rest.length > 0) return false

@@ -1,9 +1,10 @@
 import { randomFillSync } from 'node:crypto'
 import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
-import { CLOSE, closeReason, isCloseCode } from '../protocol/codes.ts'
+import { CLOSE, ClientError, closeReason, isCloseCode } from '../protocol/codes.ts'
 import { Args } from '../protocol/args.ts'
-import type { ServerFrame } from '../protocol/frames.ts'
-import type { Connection, User } from '../registry/define.ts'
+import type { FrameId, ServerFrame } from '../protocol/frames.ts'
+import type { AckOptions, Connection, User } from '../registry/define.ts'
+import { type AckWaiter, awaitAck, checkAckMs, PendingAcks } from './events.ts'
 import type { Link } from './link.ts'
 
 /** Why a client is on a channel: it asked and the policy let it, or a module put it there. */
@@ -32,11 +33,17 @@ export interface ClientHome {
   drained(client: Client): void
   /** Whether the channel has a history, at present. */
   isJournaled(channel: string): boolean
+  /** How many answers of one client may be waited for, and for how long where nothing is said. */
+  readonly acks: { readonly pending: number; readonly timeoutMs: number }
+  /** A client was asked for an answer; nobody waits for it any more. */
+  noteAck(what: 'wanted' | 'missed'): void
+  /** Sends an event to all other clients, of all nodes. */
+  broadcast(sender: Client, event: string, args: Args): void
 }
 
 /** One connection, whatever carries its bytes. Kept small: what few clients need is made when needed. */
 export class Client implements Connection {
-  readonly session: string = newSession()
+  readonly session: string
   readonly since: number = Date.now()
   readonly address: string
   readonly transport: string
@@ -48,6 +55,7 @@ export class Client implements Connection {
   #bag: Map<string, unknown> | null = null
   #drained: (() => void)[] | null = null
   #recovering: Map<string, Missed> | null = null
+  #acks: PendingAcks | null = null
   /** On a topic of those that are complete. */
   #complete = false
   #open = true
@@ -55,8 +63,14 @@ export class Client implements Connection {
   constructor(
     home: ClientHome,
     link: Link,
-    origin: { readonly address: string; readonly transport: string },
+    origin: {
+      readonly address: string
+      readonly transport: string
+      /** As the transport names it in public already. @default a new one */
+      readonly session?: string
+    },
   ) {
+    this.session = origin.session ?? newSession()
     this.#home = home
     this.link = link
     this.address = origin.address
@@ -100,6 +114,19 @@ export class Client implements Connection {
     return this.send({ type: 'event', event, args: Args.of(args) })
   }
 
+  async emitWithAck(
+    event: string,
+    args: readonly unknown[] = [],
+    options: AckOptions = {},
+  ): Promise<readonly unknown[]> {
+    const timeoutMs = checkAckMs(options.timeoutMs ?? this.#home.acks.timeoutMs)
+    return awaitAck((waiter) => this.ask(event, Args.of(args), waiter), timeoutMs)
+  }
+
+  broadcast(event: string, ...args: unknown[]): void {
+    this.#home.broadcast(this, event, Args.of(args))
+  }
+
   subscribe(channel: string): Promise<void> {
     return this.#home.subscribeByServer(this, channel)
   }
@@ -118,9 +145,48 @@ export class Client implements Connection {
     this.#home.close(this, code, closeReason(reason))
   }
 
-  /** Sends one frame; false when the client is gone. @throws {TypeError} where JSON can't carry an event's arguments */
-  send(frame: ServerFrame): boolean {
+  /**
+   * Sends one frame, or a text as the event `message`; false when the client is gone.
+   * @throws {TypeError} where JSON can't carry an event's arguments
+   */
+  send(frame: ServerFrame | string): boolean {
+    if (typeof frame === 'string') return this.emit('message', frame)
     return this.#open && this.link.send(frame)
+  }
+
+  /**
+   * Sends an event that asks for an answer, of which the waiter is told. Gives what takes the question back; null where
+   * the client has gone: the waiter is not told so.
+   * @throws {ClientError} limit_exceeded
+   * @throws {TypeError} where JSON can't carry the arguments
+   */
+  ask(event: string, args: Args, waiter: AckWaiter): (() => void) | null {
+    const { pending } = this.#home.acks
+    if (!this.#open) return null
+    const acks = (this.#acks ??= new PendingAcks())
+    if (acks.size >= pending) {
+      throw new ClientError('limit_exceeded', `at most ${pending} events of a connection wait for answers`)
+    }
+    const id = acks.add(waiter)
+    let sent = false
+    try {
+      sent = this.send({ type: 'event', event, args, id })
+    } finally {
+      // It may have been closed meanwhile, and the waiter told.
+      if (!sent && acks.take(id) === undefined) sent = true
+    }
+    if (!sent) return null
+    this.#home.noteAck('wanted')
+    return () => {
+      if (acks.take(id) !== undefined) this.#home.noteAck('missed')
+    }
+  }
+
+  /** The client's answer to an event; false where nobody waits for it. */
+  acknowledge(id: FrameId, args: readonly unknown[]): boolean {
+    const waiter = this.#acks?.take(id)
+    waiter?.acknowledged(args)
+    return waiter !== undefined
   }
 
   /** Whether `by` brings it all that it misses, and no other journaled channel of its is live meanwhile. */
@@ -197,6 +263,9 @@ export class Client implements Connection {
   end(): void {
     this.#open = false
     this.#wake()
+    const acks = this.#acks
+    this.#acks = null
+    acks?.end()
   }
 
   #wake(): void {

@@ -41,12 +41,18 @@ export class Calls {
   }
 
   /**
-   * Asks all other nodes. Resolves when each has answered, at the deadline at the latest.
+   * Asks all other nodes, or `to` alone. Resolves when each has answered, at the deadline at the latest; `extraMs` is
+   * what they may take longer than usual.
    * @throws {ClientError} unavailable, with too many questions under way
    */
-  async ask<T>(order: object, decode: (answer: unknown) => T | null): Promise<Answers<T>> {
+  async ask<T>(
+    order: object,
+    decode: (answer: unknown) => T | null,
+    extraMs = 0,
+    to?: string,
+  ): Promise<Answers<T>> {
     const { bus, topic, deadlineMs } = this.#deps
-    const waiting = new Set(bus.peers)
+    const waiting = new Set(to === undefined ? bus.peers : [to])
     const asked = [...waiting]
     if (asked.length === 0) return { answers: new Map(), missing: [] }
     if (this.#calls.size >= MAX_CALLS) {
@@ -55,13 +61,13 @@ export class Calls {
     const id = ++this.#lastId
     const raw = new Map<string, unknown>()
     await new Promise<void>((resolve) => {
-      const deadline = setTimeout(resolve, deadlineMs)
+      const deadline = setTimeout(resolve, deadlineMs + extraMs)
       const end = (): void => {
         clearTimeout(deadline)
         resolve()
       }
       this.#calls.set(id, { waiting, answers: raw, end })
-      bus.send({ kind: 'memo', topic, body: { id, ask: order } })
+      bus.send({ kind: 'memo', topic, ...(to === undefined ? {} : { to }), body: { id, ask: order } })
     })
     this.#calls.delete(id)
     const answers = new Map<string, T>()

@@ -4,7 +4,9 @@ import type { EventFrame } from '../protocol/frames.ts'
 import { tryWriteJson } from '../protocol/json.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
+import { AckRound } from './acks.ts'
 import type {
+  AskedListing,
   ChannelInfo,
   ConnectionFilter,
   ConnectionInfo,
@@ -12,6 +14,7 @@ import type {
   Order,
   Person,
   PresentClient,
+  Target,
 } from './cluster-orders.ts'
 import type { Hub } from './hub.ts'
 
@@ -41,6 +44,8 @@ export class NodeOperations {
     switch (order.op) {
       case 'emit':
         return this.emit(order)
+      case 'ask':
+        return this.ask(order)
       case 'disconnect':
         return this.disconnect(order)
       case 'connections':
@@ -58,13 +63,32 @@ export class NodeOperations {
 
   /** How many it was handed to. Not by a topic: who is behind on a channel is off it, and is to get this all the same. */
   emit({ target, event, args, exclude }: Order & { op: 'emit' }): MaybePromise<number> {
-    const { hub } = this.#deps
     const frame: EventFrame = { type: 'event', event, args: Args.ofJson(args) }
-    const clients =
-      'all' in target ? [...hub] : 'channel' in target ? hub.on(target.channel) : clientsOf(hub, target)
+    const clients = targetsOf(this.#deps.hub, target)
     const send = (some: readonly Client[]): number =>
       some.filter((client) => client.session !== exclude && client.send(frame)).length
     return clients.length <= SLICE ? send(clients) : sliced(clients, send)
+  }
+
+  /** Sends it as `emit` does; resolves when all have answered or gone, at the timeout at the latest. */
+  async ask({
+    target,
+    event,
+    args,
+    exclude,
+    timeoutMs,
+    limit,
+  }: Order & { op: 'ask' }): Promise<AskedListing> {
+    const shared = Args.ofJson(args)
+    const round = new AckRound(limit, MAX_ANSWER_UNITS, timeoutMs)
+    const ask = (some: readonly Client[]): number => {
+      for (const client of some) if (client.session !== exclude) round.ask(client, event, shared)
+      return 0
+    }
+    const clients = targetsOf(this.#deps.hub, target)
+    if (clients.length <= SLICE) ask(clients)
+    else await sliced(clients, ask)
+    return round.end()
   }
 
   /** How many connections were closed. */
@@ -130,6 +154,11 @@ async function sliced(
     count += work(clients.slice(start, start + SLICE))
   }
   return count
+}
+
+function targetsOf(hub: Hub, target: Target): readonly Client[] {
+  if ('all' in target) return [...hub]
+  return 'channel' in target ? hub.on(target.channel) : clientsOf(hub, target)
 }
 
 function clientsOf(hub: Hub, person: Person): readonly Client[] {

@@ -1,5 +1,6 @@
 import { isCloseCode } from '../protocol/codes.ts'
 import { isChannel } from '../protocol/names.ts'
+import { MAX_ACK_MS } from './events.ts'
 
 /** Whom an event goes to. */
 export type Target =
@@ -28,6 +29,17 @@ export type Order =
       /** The arguments as JSON text: numbers keep every digit. */
       readonly args: string
       readonly exclude: string | null
+    }
+  | {
+      /** As `emit`, and waits for the clients' answers. */
+      readonly op: 'ask'
+      readonly target: Target
+      readonly event: string
+      readonly args: string
+      readonly exclude: string | null
+      readonly timeoutMs: number
+      /** Answers that are told, at the most. */
+      readonly limit: number
     }
   | { readonly op: 'disconnect'; readonly person: Person; readonly reason: string; readonly code: number }
   | { readonly op: 'connections'; readonly filter: ConnectionFilter; readonly limit: number }
@@ -62,6 +74,19 @@ export interface ChannelInfo {
   readonly subscribers: number
 }
 
+/** What came of an event that asked for answers; `count` says how many did answer. */
+export interface AskedListing extends Listing<Acknowledgement> {
+  /** How many it was sent to. */
+  readonly sent: number
+}
+
+/** A client's answer to an event. */
+export interface Acknowledgement {
+  readonly session: string
+  readonly user: string | null
+  readonly args: readonly unknown[]
+}
+
 /** Some of what there is. */
 export interface Listing<Item> {
   readonly items: readonly Item[]
@@ -78,6 +103,12 @@ export function decodeOrder(value: unknown): Order | null {
   switch (value['op']) {
     case 'emit':
       return decodeEmit(value)
+    case 'ask': {
+      const { timeoutMs, limit } = value
+      const emit = decodeEmit(value)
+      if (emit === null || !isLimit(limit) || !isCount(timeoutMs) || timeoutMs > MAX_ACK_MS) return null
+      return { ...emit, op: 'ask', timeoutMs, limit }
+    }
     case 'disconnect': {
       const { person, reason, code } = value
       const whom = decodePerson(person)
@@ -126,6 +157,14 @@ export function decodePresence(value: unknown): Listing<PresentClient> | null {
   )
 }
 
+export function decodeAsked(value: unknown): AskedListing | null {
+  const listing = decodeListing(value, ({ session, user, args }) =>
+    isText(session) && isUser(user) && Array.isArray(args) ? { session, user, args } : null,
+  )
+  if (listing === null || !isRecord(value) || !isCount(value['sent'])) return null
+  return { ...listing, sent: value['sent'] }
+}
+
 export function decodeChannels(value: unknown): Listing<ChannelInfo> | null {
   return decodeListing(value, ({ channel, subscribers }) =>
     isName(channel) && isCount(subscribers) ? { channel, subscribers } : null,
@@ -140,7 +179,12 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function decodeEmit({ target, event, args, exclude }: Record<string, unknown>): Order | null {
+function decodeEmit({
+  target,
+  event,
+  args,
+  exclude,
+}: Record<string, unknown>): (Order & { readonly op: 'emit' }) | null {
   const whom = decodeTarget(target)
   if (whom === null || !isText(event) || typeof args !== 'string' || !isUser(exclude)) return null
   // It goes out to clients as it is: it must be what it claims.

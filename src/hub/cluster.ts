@@ -6,9 +6,12 @@ import { VERSION } from '../version.ts'
 import { Calls } from './cluster-calls.ts'
 import { NodeOperations } from './cluster-node.ts'
 import {
+  type Acknowledgement,
+  type AskedListing,
   type ChannelInfo,
   type ConnectionFilter,
   type ConnectionInfo,
+  decodeAsked,
   decodeChannels,
   decodeConnections,
   decodeCount,
@@ -44,6 +47,12 @@ export interface Coverage {
 /** How many connections it was done to. */
 export interface Reached extends Coverage {
   readonly count: number
+}
+
+/** What the clients answered; at most a thousand of them are told, `answered` is how many did. */
+export interface Asked extends Reached {
+  readonly answered: number
+  readonly acks: readonly Acknowledgement[]
 }
 
 export interface EmitOptions {
@@ -89,6 +98,42 @@ export class Cluster {
     // A session is at one node.
     if ('session' in target && here === 1) return { count: 1, missing: [] }
     return this.#sum(order, here instanceof Promise ? here : Promise.resolve(here))
+  }
+
+  /**
+   * As `emit`, and waits for the clients' answers: no longer than `timeoutMs`, and what the other nodes take to tell.
+   * @throws {ClientError} unavailable
+   */
+  async ask(
+    target: Target,
+    event: string,
+    args: string,
+    timeoutMs: number,
+    options: EmitOptions = {},
+  ): Promise<Asked> {
+    const { exclude = null } = options
+    const order: Order & { op: 'ask' } = {
+      op: 'ask',
+      target,
+      event,
+      args,
+      exclude,
+      timeoutMs: Math.ceil(timeoutMs),
+      limit: MAX_LISTED,
+    }
+    const here = this.#here.ask(order)
+    // A session is at one node.
+    const only = 'session' in target && this.#deps.hub.get(target.session) !== undefined
+    const others = only ? NOBODY : this.#calls.ask(order, decodeAsked, order.timeoutMs)
+    const [own, { answers, missing }] = await Promise.all([here, others])
+    const acks = [...own.items]
+    let { sent: count, count: answered } = own
+    for (const told of answers.values()) {
+      acks.push(...told.items)
+      count += told.sent
+      answered += told.count
+    }
+    return { count, answered, acks: acks.slice(0, MAX_LISTED), missing }
   }
 
   /**
@@ -222,6 +267,8 @@ export class Cluster {
     }
   }
 }
+
+const NOBODY = { answers: new Map<string, AskedListing>(), missing: [] }
 
 function boundOf(limit: number): number {
   return Math.max(0, Math.min(limit, MAX_LISTED))

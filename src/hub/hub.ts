@@ -1,13 +1,16 @@
 import type { Counts } from '../ops/counts.ts'
+import type { Args } from '../protocol/args.ts'
 import { CLOSE, ClientError } from '../protocol/codes.ts'
-import type { FrameId, ServerFrame } from '../protocol/frames.ts'
+import type { ServerFrame } from '../protocol/frames.ts'
 import { isChannel } from '../protocol/names.ts'
 import type { Connections, User } from '../registry/define.ts'
 import type { Live } from '../rules.ts'
+import { type Asked, unasked } from './answer.ts'
 import { type Client, type ClientHome, completeTopic, type SubscriptionKind } from './client.ts'
 import { Conflated } from './conflated.ts'
 import { Laggards } from './laggards.ts'
 import type { Fanout, Link } from './link.ts'
+import { type Occupancy, Occupants } from './occupants.ts'
 import { fitting } from './pacing.ts'
 import { conflateOf, isJournaled, policyOf } from './policies.ts'
 import { SlowGuard } from './slow.ts'
@@ -18,6 +21,8 @@ export interface HubDependencies {
   readonly fanouts: readonly Fanout[]
   /** Told who is on which channel. @default nobody */
   readonly attendance?: Attendance
+  /** Sends an event to the clients of all nodes, but for one session. `args`: a JSON array. @default nothing happens */
+  readonly broadcast?: (event: string, args: string, except: string) => void
   readonly counts: Counts
   readonly bufferBytes: number
   readonly hardBufferBytes: number
@@ -45,8 +50,8 @@ export class Hub implements Connections, ClientHome {
   readonly #deps: HubDependencies
   readonly #clients = new Map<string, Client>()
   readonly #users = new Map<string, Set<Client>>()
-  /** How many of this node's clients are on a channel; the sockets themselves are the listener's to know. */
-  readonly #occupancy = new Map<string, number>()
+  /** This node's clients on each channel; the sockets themselves are the listener's to know. */
+  readonly #occupants = new Occupants()
   readonly #guard: SlowGuard
   readonly #conflated: Conflated
   readonly #laggards: Laggards
@@ -85,8 +90,8 @@ export class Hub implements Connections, ClientHome {
     return this.#conflated.bytes
   }
 
-  get channels(): ReadonlyMap<string, number> {
-    return this.#occupancy
+  get channels(): Occupancy {
+    return this.#occupants
   }
 
   [Symbol.iterator](): Iterator<Client> {
@@ -102,8 +107,7 @@ export class Hub implements Connections, ClientHome {
   }
 
   on(channel: string): readonly Client[] {
-    if (!this.#occupancy.has(channel)) return []
-    return [...this.#clients.values()].filter((client) => client.subscriptions.has(channel))
+    return this.#occupants.on(channel)
   }
 
   start(): void {
@@ -148,7 +152,7 @@ export class Hub implements Connections, ClientHome {
   join(client: Client, channel: string, kind: SubscriptionKind): void {
     if (!client.open) return
     if (!client.subscriptions.has(channel)) {
-      this.#occupancy.set(channel, (this.#occupancy.get(channel) ?? 0) + 1)
+      this.#occupants.add(channel, client)
       this.#deps.attendance?.joined(client, channel)
     }
     client.enter(channel, kind)
@@ -156,14 +160,15 @@ export class Hub implements Connections, ClientHome {
   }
 
   /** As `join`, on a conflated channel: answers with the newest of each key; what does not fit comes first of all. */
-  joinConflated(client: Client, channel: string, kind: SubscriptionKind, id: FrameId | undefined): void {
+  joinConflated(client: Client, channel: string, kind: SubscriptionKind, asked: Asked): void {
     const { limits } = this.#deps.live.rules.config
     const all = this.#conflated.all(channel).filter(({ exclude }) => exclude !== client.session)
-    const fit = fitting(all, limits)
+    const { id, answer } = asked
+    const fit = answer.apart === true ? 0 : fitting(all, limits)
     const messages = all.slice(0, fit).map(({ message }) => message)
     // Where it was behind there it begins anew.
     this.#laggards.forget(client, channel)
-    client.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages })
+    answer.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages })
     this.join(client, channel, kind)
     if (!client.open) return
     if (fit < all.length || this.#laggards.isBehind(client))
@@ -197,10 +202,25 @@ export class Hub implements Connections, ClientHome {
     return isJournaled(this.#deps.live, channel)
   }
 
+  get acks(): { readonly pending: number; readonly timeoutMs: number } {
+    const { pendingAcks, ackMs } = this.#deps.live.rules.config.limits
+    return { pending: pendingAcks, timeoutMs: ackMs }
+  }
+
+  noteAck(what: 'wanted' | 'missed'): void {
+    if (what === 'wanted') this.#deps.counts.acksWanted++
+    else this.#deps.counts.acksMissed++
+  }
+
+  broadcast(sender: Client, event: string, args: Args): void {
+    // Written first: what JSON can't carry goes to nobody.
+    this.#deps.broadcast?.(event, args.json, sender.session)
+  }
+
   /** Hands a publication to this node's subscribers; false where there are none. */
   deliver(channel: string, message: string, exclude?: string): boolean {
     const field = conflateOf(this.#deps.live, channel)
-    const audience = this.#occupancy.get(channel)
+    const audience = this.#occupants.get(channel)
     if (audience === undefined) {
       // The next one to come gets the newest of each key.
       if (field !== null) this.#conflated.put(channel, field, message, exclude)
@@ -219,10 +239,20 @@ export class Hub implements Connections, ClientHome {
   }
 
   /** Tells all who are on a channel of this node that somebody came or left. */
-  announcePresence(channel: string, event: 'join' | 'leave', client: string, except: Client | null): void {
-    if (!this.#occupancy.has(channel)) return
+  announcePresence(
+    channel: string,
+    event: 'join' | 'leave',
+    client: string,
+    except: Client | null,
+    count?: number,
+  ): void {
+    if (!this.#occupants.has(channel)) return
     this.#guard.count(client.length + channel.length + FRAME_UNITS)
-    this.#publish(channel, { type: 'presence', channel, event, client }, except?.link ?? null)
+    // A socket that is on nothing yet, or has gone, can't publish to others.
+    const there = except !== null && except.open && except.subscriptions.has(channel)
+    const spared = there && !this.#laggards.has(except, channel)
+    const frame = { type: 'presence', channel, event, client, count } as const
+    this.#publish(channel, frame, spared ? except.link : null)
   }
 
   /** Moves the cursor of a part of those who have a journaled subscription and miss nothing on any. */
@@ -247,7 +277,8 @@ export class Hub implements Connections, ClientHome {
     if (!client.subscriptions.has(channel)) {
       const { live } = this.#deps
       if (policyOf(live, channel)?.mailbox === true) return this.#deps.openMailbox(client, channel)
-      if (conflateOf(live, channel) !== null) return this.joinConflated(client, channel, 'server', undefined)
+      if (conflateOf(live, channel) !== null)
+        return this.joinConflated(client, channel, 'server', unasked(client))
       const cursor = this.#deps.cursorOf(channel)
       client.send({ type: 'subscribed', channel, cursor, recovered: false, messages: [] })
     }
@@ -264,10 +295,8 @@ export class Hub implements Connections, ClientHome {
   }
 
   #vacate(client: Client, channel: string): void {
+    this.#occupants.delete(channel, client)
     this.#deps.attendance?.left(client, channel)
-    const left = this.#occupancy.get(channel)! - 1
-    if (left === 0) this.#occupancy.delete(channel)
-    else this.#occupancy.set(channel, left)
   }
 
   #closeSlow(client: Client): void {

@@ -2,9 +2,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Cursor, formatCursor } from '../journal/cursor.ts'
 import type { Entry, Journal, Page } from '../journal/journal.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
-import type { FrameId } from '../protocol/frames.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { type Asked, unasked } from './answer.ts'
 import type { Client, Missed, SubscriptionKind } from './client.ts'
 import type { Hub } from './hub.ts'
 import { fitting, highWaterOf, paced } from './pacing.ts'
@@ -18,11 +18,12 @@ export type Wanted =
 
 export interface Subscription {
   readonly client: Client
-  /** The frame that asked. */
-  readonly id: FrameId | undefined
+  readonly asked: Asked
   readonly channels: readonly string[]
   readonly kind: SubscriptionKind
   readonly wanted: Wanted
+  /** Further recoveries of what was asked for follow: what this one brings proves no place for all of it. */
+  readonly partial: boolean
 }
 
 export interface RecoveryDependencies {
@@ -174,7 +175,8 @@ export class Recovery implements Missed {
     // A second subscribe starts anew: off the live stream until what was asked for has been given.
     for (const channel of channels) hub.suspend(client, channel)
     const entries = page.entries.filter((entry) => entry.exclude !== client.session)
-    const fit = channels.length === 1 ? fitting(entries, live.rules.config.limits) : 0
+    const whole = channels.length === 1 && this.#subscription.asked.answer.apart !== true
+    const fit = whole ? fitting(entries, live.rules.config.limits) : 0
     const first = entries.slice(0, fit)
     const rest = entries.slice(fit)
     this.given = rest.length === 0 ? page.upTo : rest[0]!.position - 1
@@ -190,6 +192,11 @@ export class Recovery implements Missed {
     }
     this.#join(channels)
     return paced(client, live.rules.config.limits)
+  }
+
+  /** Whether a place in what it brings is one for all the client's channels. */
+  get #isWhole(): boolean {
+    return !this.#subscription.partial && this.#client.isAllOf(this)
   }
 
   /** Whether what is given is all that was missed. */
@@ -255,7 +262,7 @@ export class Recovery implements Missed {
     const go = (): MaybePromise<void> => {
       while (next < entries.length && client.open && this.#epoch === journal.epoch) {
         client.link.cork(() => {
-          const complete = client.isAllOf(this)
+          const complete = this.#isWhole
           let size = 0
           while (next < entries.length && size < batch) {
             const entry = entries[next++]!
@@ -313,14 +320,15 @@ export class Recovery implements Missed {
 
   #answer(channel: string, position: number, recovered: boolean, entries: readonly Entry[] = []): void {
     const { epoch } = this.#deps.journal
-    const complete = this.#client.isAllOf(this)
+    const complete = this.#isWhole
     const cursor = formatCursor(epoch, position)
     const messages = entries.map((entry) => entry.message)
     const since = this.#own == null || this.#answered ? undefined : formatCursor(epoch, this.#own)
-    const id = this.#answered ? undefined : this.#subscription.id
+    // Only the first is an answer; what else there is to say comes where the messages do.
+    const { id, answer } = this.#answered ? unasked(this.#client) : this.#subscription.asked
     // What was asked for from a place on, or had been promised already.
     const lost = !recovered && (this.#answered || this.#subscription.wanted.what === 'since')
-    this.#client.send({ type: 'subscribed', id, channel, cursor, since, recovered, messages, lost, complete })
+    answer.send({ type: 'subscribed', id, channel, cursor, since, recovered, messages, lost, complete })
   }
 
   #register(channels: readonly string[]): void {

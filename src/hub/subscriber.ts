@@ -9,6 +9,7 @@ import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { type Answer, type Asked, unasked } from './answer.ts'
 import type { Client, SubscriptionKind } from './client.ts'
 import { notReached } from './history.ts'
 import type { Hub } from './hub.ts'
@@ -42,19 +43,26 @@ export class Subscriber {
 
   /**
    * Subscribes to one channel and answers with `subscribed`. Resolves when the client is on the live stream.
+   * @param answer where `subscribed` goes
    * @throws {ClientError} unknown_channel, forbidden, unauthenticated, limit_exceeded, invalid_input; unavailable while
    *   the journal can't be reached
    */
-  subscribe(client: Client, id: FrameId | undefined, channel: string, range: Range): MaybePromise<void> {
+  subscribe(
+    client: Client,
+    id: FrameId | undefined,
+    channel: string,
+    range: Range,
+    answer: Answer = client,
+  ): MaybePromise<void> {
     const { rules } = this.#deps.live
     this.#checkLimit(client, [channel])
     const admitted = this.admit(client, channel)
-    if (!(admitted instanceof Promise)) return this.#start(client, id, [channel], range)
+    if (!(admitted instanceof Promise)) return this.#start(client, { id, answer }, [channel], range)
     return admitted.then(() =>
       // A policy that was swapped meanwhile has not been asked.
       this.#deps.live.rules === rules
-        ? this.#start(client, id, [channel], range)
-        : this.subscribe(client, id, channel, range),
+        ? this.#start(client, { id, answer }, [channel], range)
+        : this.subscribe(client, id, channel, range, answer),
     )
   }
 
@@ -66,7 +74,7 @@ export class Subscriber {
       rules = this.#deps.live.rules
       for (const channel of channels) await this.admit(client, channel)
     } while (rules !== this.#deps.live.rules)
-    await this.#start(client, undefined, channels, range)
+    await this.#start(client, unasked(client), channels, range)
   }
 
   /**
@@ -114,8 +122,8 @@ export class Subscriber {
   }
 
   /** @throws {ClientError} when the policy does not let this client publish there */
-  checkPublish(client: Client, channel: string): void {
-    refuse(mayPublish(this.#policyOf(channel), client.identity, client.grants, channel), channel)
+  checkPublish({ identity, grants }: Pick<Client, 'identity' | 'grants'>, channel: string): void {
+    refuse(mayPublish(this.#policyOf(channel), identity, grants, channel), channel)
   }
 
   isJournaled(channel: string): boolean {
@@ -149,75 +157,83 @@ export class Subscriber {
     }
   }
 
-  #start(
-    client: Client,
-    id: FrameId | undefined,
-    channels: readonly string[],
-    range: Range,
-  ): MaybePromise<void> {
+  #start(client: Client, asked: Asked, channels: readonly string[], range: Range): MaybePromise<void> {
     const wanted = wantedOf(range)
     const journaled = channels.filter((channel) => this.isJournaled(channel))
     if (journaled.length > 0 && this.#deps.journal.epoch === '') throw notReached()
     for (const channel of channels) {
-      if (!journaled.includes(channel)) this.#startTransient(client, id, channel)
+      if (!journaled.includes(channel)) this.#startTransient(client, asked, channel)
     }
     if (journaled.length === 0) return paced(client, this.#deps.live.rules.config.limits)
-    if (wanted !== null) return this.#recover(client, id, journaled, wanted)
+    if (wanted !== null) return this.#recover(client, asked, journaled, wanted)
     const mailboxes = journaled.filter((channel) => this.#policyOf(channel).mailbox)
     for (const channel of journaled) {
       if (mailboxes.includes(channel)) continue
       // A second subscribe that asks for nothing goes on where the first one is.
       const cursor = this.cursorOf(channel)
-      client.send({ type: 'subscribed', id, channel, cursor, recovered: false, messages: [] })
+      const { id, answer } = asked
+      answer.send({ type: 'subscribed', id, channel, cursor, recovered: false, messages: [] })
       this.#deps.hub.join(client, channel, 'policy')
     }
-    return mailboxes.length === 0 ? undefined : this.#openMailboxes(client, id, mailboxes)
+    return mailboxes.length === 0 ? undefined : this.#openMailboxes(client, asked, mailboxes)
   }
 
-  #startTransient(client: Client, id: FrameId | undefined, channel: string): void {
+  #startTransient(client: Client, asked: Asked, channel: string): void {
     const { hub, live } = this.#deps
-    if (conflateOf(live, channel) !== null) return hub.joinConflated(client, channel, 'policy', id)
-    client.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages: [] })
+    if (conflateOf(live, channel) !== null) return hub.joinConflated(client, channel, 'policy', asked)
+    const { id, answer } = asked
+    answer.send({ type: 'subscribed', id, channel, cursor: null, recovered: false, messages: [] })
     hub.join(client, channel, 'policy')
   }
 
   /** One after the other: each has a place of its own. */
-  async #openMailboxes(client: Client, id: FrameId | undefined, channels: readonly string[]): Promise<void> {
+  async #openMailboxes(client: Client, asked: Asked, channels: readonly string[]): Promise<void> {
     for (const channel of channels) {
-      const opened = this.#openMailbox(client, id, channel, 'policy')
+      const opened = this.#openMailbox(client, asked, channel, 'policy', channels.length > 1)
       if (opened !== undefined) await opened
     }
   }
 
   #openMailbox(
     client: Client,
-    id: FrameId | undefined,
+    asked: Asked,
     channel: string,
     kind: SubscriptionKind,
+    partial = false,
   ): MaybePromise<void> {
     const { mailboxes } = this.#deps
     const { user } = client
     if (user === null) throw new ClientError('unauthenticated', `${channel} is for authenticated users`)
     if (mailboxes === null) throw new ClientError('unavailable', 'mailboxes need a database')
     const wanted: Wanted = { what: 'own', read: () => mailboxes.read(user, channel) }
-    return this.#recover(client, id, [channel], wanted, kind)
+    return this.#recover(client, asked, [channel], wanted, kind, partial)
   }
 
   #recover(
     client: Client,
-    id: FrameId | undefined,
+    asked: Asked,
     channels: readonly string[],
     wanted: Wanted,
     kind: SubscriptionKind = 'policy',
+    partial = false,
   ): MaybePromise<void> {
     const admit = (who: Client, channel: string): MaybePromise<void> => this.admit(who, channel)
-    return new Recovery({ ...this.#deps, admit }, { client, id, channels, kind, wanted }).run()
+    return new Recovery({ ...this.#deps, admit }, { client, asked, channels, kind, wanted, partial }).run()
+  }
+
+  /**
+   * Brings a client what it missed, since a cursor, where modules have put it: no policy is asked.
+   * @throws {ClientError} invalid_input, unavailable
+   */
+  resume(client: Client, channels: readonly string[], since: string): MaybePromise<void> {
+    const wanted = wantedOf({ since })
+    return wanted === null ? undefined : this.#recover(client, unasked(client), channels, wanted, 'server')
   }
 
   /** For modules: no policy is asked. @throws {ClientError} unauthenticated, unavailable */
   async openMailbox(client: Client, channel: string): Promise<void> {
     if (this.#deps.journal.epoch === '') throw notReached()
-    await this.#openMailbox(client, undefined, channel, 'server')
+    await this.#openMailbox(client, unasked(client), channel, 'server')
   }
 
   /**

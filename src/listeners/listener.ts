@@ -1,3 +1,5 @@
+import type { Server } from 'node:http'
+
 /** A request of HTTP. Everything but `readBody` is valid only until the handler returns: copy first. */
 export interface Request {
   readonly method: string
@@ -7,7 +9,10 @@ export interface Request {
   readonly query: string
   /** The peer's address as text: `127.0.0.1`, `::1`; empty on a unix socket. */
   readonly address: string
-  /** The address that a PROXY protocol header named before the request, if one did: anyone's word. */
+  /**
+   * The address that a PROXY protocol header (version 2) named before the request, if one did: anyone's word. Only uWS
+   * knows such headers; node:http answers them with 400.
+   */
   readonly proxiedAddress: string
   /** One header, its name in lower case; empty when absent. */
   header(name: string): string
@@ -20,10 +25,64 @@ export interface Request {
 }
 
 export interface Response {
-  /** The client has gone, or the answer was given: nothing can be sent. */
+  /** The client has gone, or the answer was given or begun: nothing can be sent. */
   readonly done: boolean
-  /** Sends the whole answer; nothing happens when `done`. */
+  /**
+   * Sends the whole answer; nothing happens when `done`. 204 and 304 have no body, whatever is given, nor has the
+   * answer to HEAD, whose Content-Length is the body's. `Connection: close` among the headers ends the connection of
+   * an answer with a body.
+   */
   reply(status: number, headers: Readonly<Record<string, string>>, body: string | Uint8Array): void
+  /**
+   * Called once if the client goes away before the answer was given or begun: never within `reply`, `stream` or
+   * `onAbort` itself. At most one handler; given to a `Response` that is `done`, it is never called.
+   */
+  onAbort(handler: () => void): void
+  /**
+   * Begins an answer without a length; null when `done`. The head leaves with what is written in the same turn, or
+   * alone, with the filler, at its end. To HEAD it is the whole answer: the stream that comes back has ended, and its
+   * `onClose` follows.
+   * @param filler what means nothing in this format (a newline between events). uWS needs something to write where
+   *   there is nothing to say: the end of its head and of its every chunk leave only with the next one. Without a
+   *   filler the head waits for the first write, and clients that want whole chunks (Python's requests) get each
+   *   message only with the next one.
+   */
+  stream(
+    status: number,
+    headers: Readonly<Record<string, string>>,
+    handlers: StreamHandlers,
+    filler?: Uint8Array,
+  ): ResponseStream | null
+}
+
+export interface StreamHandlers {
+  /** What was buffered has left, wholly or in part. Not after the end. */
+  onDrain(): void
+  /**
+   * The client has gone, or the engine has got all of an ended answer: called once, and never within a call of the
+   * stream's own methods.
+   */
+  onClose(): void
+}
+
+/** An answer under way. After `end`, `terminate` or the client's going, every method is a harmless no-op. */
+export interface ResponseStream {
+  /**
+   * Bytes that wait for the client, here and in the engine, without what the system's own socket buffer holds. uWS
+   * doesn't tell how much of what it was given last is left: that counts whole.
+   */
+  readonly bufferedBytes: number
+  /**
+   * Sends bytes, at once if nothing waits. Nothing bounds what waits: the caller looks at `bufferedBytes`. The bytes
+   * may be shared by any number of streams and are kept until they have left: nobody may change them.
+   */
+  write(bytes: Uint8Array): void
+  /** Runs writes so that they leave together. */
+  cork(work: () => void): void
+  /** Ends the answer; what waits goes first. */
+  end(): void
+  /** Cuts the connection: what waits is lost. */
+  terminate(): void
 }
 
 /** One WebSocket, as the listener sees it. After `onClose` every method is a harmless no-op. */
@@ -65,6 +124,11 @@ export interface ListenerHandlers<State> {
   /** What was buffered has left, wholly or in part. */
   onDrain(socket: Socket<State>): void
   onClose(socket: Socket<State>, code: number): void
+  /**
+   * A request that the listener answered itself with this status (400, 408, 431), as far as the engine tells of it:
+   * uWS says nothing of 400 and 431.
+   */
+  onRefused?(status: number): void
 }
 
 export interface ListenerOptions {
@@ -79,15 +143,31 @@ export interface ListenerOptions {
   readonly pongMs: number
   /** permessage-deflate. */
   readonly compression: boolean
+  /**
+   * How long a request's body may take: then, up to a quarter later, it is answered with 408 and its connection cut.
+   * uWS itself cuts a body that only drips, and without an answer, after 8 to 12 s. @default 30000
+   */
+  readonly bodyMs?: number
+  /**
+   * How long a client may take nothing of what waits on its `ResponseStream`: then it is cut, up to a quarter later.
+   * uWS does so by itself after 8 to 12 s. @default 10000
+   */
+  readonly stallMs?: number
   /** Whether the other workers of the same primary listen there too. @default false: nobody else may */
   readonly shared?: boolean
 }
 
 export type Address = { readonly host: string; readonly port: number } | { readonly socket: string }
 
+/** What a listener runs on. `app` is a `TemplatedApp` of uWebSockets.js, which need not be installed. */
+export type Engine =
+  { readonly kind: 'uws'; readonly app: unknown } | { readonly kind: 'node'; readonly server: Server }
+
 /** The HTTP and WebSocket engine under the transports. */
 export interface Listener<State> {
   readonly kind: 'uws' | 'node'
+  /** For a library that attaches itself (Socket.IO): before `listen`, whose routes it then shares. */
+  readonly engine: Engine
   /**
    * Resolves with the address that it really listens on (`port: 0` takes a free one).
    * @throws {LivemessageError} PORT_TAKEN, ADDRESS_UNAVAILABLE

@@ -1,17 +1,11 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type RawData, WebSocket, WebSocketServer } from 'ws'
 import { explainListenFailure, removeStaleSocket } from './address.ts'
-import type {
-  Address,
-  Listener,
-  ListenerHandlers,
-  ListenerOptions,
-  Request,
-  Response,
-  Socket,
-} from './listener.ts'
+import { BODY_MS, MAX_HEADER_BYTES } from './limits.ts'
+import type { Address, Engine, Listener, ListenerHandlers, ListenerOptions, Socket } from './listener.ts'
+import { NodeHttp, NodeRequest } from './node-http.ts'
 
 /** Listener on node:http and `ws`, for a Node that uWebSockets.js has no binary for. */
 export class NodeListener<State> implements Listener<State> {
@@ -23,12 +17,25 @@ export class NodeListener<State> implements Listener<State> {
   readonly #engine: WebSocketServer
   /** The subprotocol of an upgrade under way. */
   readonly #chosen = new WeakMap<IncomingMessage, string>()
+  #http: NodeHttp | null = null
+  #onRequest: ListenerHandlers<State>['onRequest'] | null = null
   #pings: NodeJS.Timeout | null = null
   #closing: Promise<void> | null = null
 
   constructor(options: ListenerOptions) {
     this.#options = options
-    this.#server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 30_000, ...WEBSOCKETS_ONLY })
+    const bodyMs = options.bodyMs ?? BODY_MS
+    this.#server = createServer({
+      keepAliveTimeout: 65_000,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: HEADERS_MS,
+      // The reading of a body has a deadline of its own, which answers.
+      requestTimeout: HEADERS_MS + 2 * bodyMs,
+      connectionsCheckingInterval: HEADERS_MS / 4,
+      ...WEBSOCKETS_ONLY,
+    })
+    // Already here: a library that attaches itself puts its own handler around those that it finds.
+    this.#server.on('request', (req: IncomingMessage, res: ServerResponse) => this.#request(req, res))
     this.#engine = new WebSocketServer({
       noServer: true,
       maxPayload: options.maxFrameBytes,
@@ -39,19 +46,27 @@ export class NodeListener<State> implements Listener<State> {
     })
   }
 
+  get engine(): Engine {
+    return { kind: 'node', server: this.#server }
+  }
+
   async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
+    this.#http = new NodeHttp(this.#options, handlers)
+    this.#onRequest = (request, response) => handlers.onRequest(request, response)
     const { shared = false } = this.#options
     // The file of a shared one is the primary's.
     if ('socket' in address && !shared) await removeStaleSocket(address.socket)
-    this.#server.on('request', (req: IncomingMessage, res: ServerResponse) => {
-      handlers.onRequest(new NodeRequest(req), new NodeResponse(res))
-    })
     this.#server.on('upgrade', (req: IncomingMessage, stream: Duplex, head: Buffer) => {
       this.#upgrade(req, stream, head, handlers)
     })
-    this.#server.on('clientError', (_error, stream) => {
-      if (stream.writable) endWith(stream, 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n')
-      else stream.destroy()
+    this.#server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
+      if (error.code === 'ECONNRESET' || !stream.writable) {
+        stream.destroy()
+        return
+      }
+      const status = CLIENT_ERRORS[error.code ?? ''] ?? 400
+      handlers.onRefused?.(status)
+      endWith(stream, `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
     })
     const where = 'socket' in address ? { path: address.socket } : address
     // In a worker of `node:cluster`, the primary listens for all of them, unless it is exclusive.
@@ -89,6 +104,7 @@ export class NodeListener<State> implements Listener<State> {
 
   async #end(): Promise<void> {
     if (this.#pings !== null) clearInterval(this.#pings)
+    this.#http?.stop()
     for (const socket of this.#sockets) socket.terminate()
     const closed = this.#server.listening
       ? new Promise<void>((resolve) => this.#server.close(() => resolve()))
@@ -97,12 +113,23 @@ export class NodeListener<State> implements Listener<State> {
     await closed
   }
 
+  #request(req: IncomingMessage, res: ServerResponse): void {
+    const exchange = this.#http?.exchange(req, res)
+    if (exchange === undefined || this.#onRequest === null) return void res.destroy()
+    this.#onRequest(exchange.request, exchange.response)
+    // A body that nobody reads would never end, and its request be ended for that.
+    if (!req.readableFlowing) req.resume()
+  }
+
   #upgrade(req: IncomingMessage, stream: Duplex, head: Buffer, handlers: ListenerHandlers<State>): void {
     // A client may vanish between its request and our answer.
     stream.on('error', () => stream.destroy())
-    const request = new NodeRequest(req)
-    if (request.path !== this.#options.websocketPath)
+    const request = new NodeRequest(req, null)
+    if (request.path !== this.#options.websocketPath) {
+      // It may be for a library that has attached itself.
+      if (this.#server.listenerCount('upgrade') > 1) return
       return refuse(stream, 404, '{"error":{"code":"not_found"}}')
+    }
     const verdict = handlers.onUpgrade(request)
     if (!verdict.accept) return refuse(stream, verdict.status, verdict.body)
     if (verdict.protocol !== undefined) this.#chosen.set(req, verdict.protocol)
@@ -144,6 +171,14 @@ const WEBSOCKETS_ONLY: object = {
 }
 
 const TEXT = { binary: false }
+
+/** How long the head of a request may take, as with uWS. */
+const HEADERS_MS = 10_000
+
+const CLIENT_ERRORS: Readonly<Record<string, number>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+  HPE_HEADER_OVERFLOW: 431,
+}
 
 /** How long a peer may take to answer our close frame. */
 const CLOSE_MS = 10_000
@@ -247,84 +282,8 @@ class NodeSocket<State> implements Socket<State> {
   }
 }
 
-class NodeRequest implements Request {
-  readonly #req: IncomingMessage
-  readonly #cut: number
-
-  constructor(req: IncomingMessage) {
-    this.#req = req
-    this.#cut = (req.url ?? '/').indexOf('?')
-  }
-
-  get method(): string {
-    return this.#req.method ?? 'GET'
-  }
-
-  get path(): string {
-    const url = this.#req.url ?? '/'
-    return this.#cut === -1 ? url : url.slice(0, this.#cut)
-  }
-
-  get query(): string {
-    return this.#cut === -1 ? '' : (this.#req.url ?? '').slice(this.#cut + 1)
-  }
-
-  get address(): string {
-    const address = this.#req.socket.remoteAddress ?? ''
-    return address.startsWith('::ffff:') ? address.slice(7) : address
-  }
-
-  get proxiedAddress(): string {
-    return ''
-  }
-
-  header(name: string): string {
-    const value = this.#req.headers[name]
-    return Array.isArray(value) ? value.join(', ') : (value ?? '')
-  }
-
-  eachHeader(visit: (name: string, value: string) => void): void {
-    const { rawHeaders } = this.#req
-    for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-      visit(rawHeaders[index]!.toLowerCase(), rawHeaders[index + 1]!)
-    }
-  }
-
-  readBody(limitBytes: number, done: (body: Buffer | null) => void): void {
-    const parts: Buffer[] = []
-    let size = 0
-    this.#req.on('data', (chunk: Buffer) => {
-      const before = size
-      size += chunk.length
-      if (size <= limitBytes) parts.push(chunk)
-      else if (before <= limitBytes) done(null)
-    })
-    this.#req.on('end', () => {
-      if (size <= limitBytes) done(Buffer.concat(parts, size))
-    })
-  }
-}
-
-class NodeResponse implements Response {
-  readonly #res: ServerResponse
-
-  constructor(res: ServerResponse) {
-    this.#res = res
-  }
-
-  get done(): boolean {
-    return this.#res.writableEnded || this.#res.destroyed
-  }
-
-  reply(status: number, headers: Readonly<Record<string, string>>, body: string | Uint8Array): void {
-    if (this.done) return
-    this.#res.writeHead(status, { ...headers, 'Content-Length': Buffer.byteLength(body) })
-    this.#res.end(body)
-  }
-}
-
 function refuse(stream: Duplex, status: number, body: string): void {
-  const reason = status === 403 ? 'Forbidden' : status === 404 ? 'Not Found' : 'Service Unavailable'
+  const reason = STATUS_CODES[status] ?? 'Status'
   endWith(
     stream,
     `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +

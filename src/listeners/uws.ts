@@ -1,14 +1,8 @@
 import { LivemessageError } from '../errors.ts'
 import { explainListenFailure, removeStaleSocket } from './address.ts'
-import type {
-  Address,
-  Listener,
-  ListenerHandlers,
-  ListenerOptions,
-  Request,
-  Response,
-  Socket,
-} from './listener.ts'
+import type { Address, Engine, Listener, ListenerHandlers, ListenerOptions, Socket } from './listener.ts'
+import { MAX_HEADER_BYTES } from './limits.ts'
+import { UwsHttp } from './uws-http.ts'
 import type {
   HttpRequest,
   HttpResponse,
@@ -29,6 +23,8 @@ export interface Uws {
 
 /** The engine's module; null where it has no binary for this Node. */
 export async function loadUws(): Promise<Uws | null> {
+  // The binary reads it once, when it is loaded; its own 4 KiB are less than the cookies of many a page.
+  process.env['UWS_HTTP_MAX_HEADERS_SIZE'] ??= String(MAX_HEADER_BYTES)
   try {
     const module = (await import('uWebSockets.js')) as unknown as Uws & { default?: Uws }
     // The repack is an ES module, the official package CommonJS.
@@ -45,12 +41,17 @@ export class UwsListener<State> implements Listener<State> {
   readonly #uws: Uws
   readonly #app: TemplatedApp
   readonly #options: ListenerOptions
+  #http: UwsHttp | null = null
   #token: us_listen_socket | null = null
 
   constructor(uws: Uws, options: ListenerOptions) {
     this.#uws = uws
     this.#options = options
     this.#app = uws.App()
+  }
+
+  get engine(): Engine {
+    return { kind: 'uws', app: this.#app }
   }
 
   async listen(address: Address, handlers: ListenerHandlers<State>): Promise<Address> {
@@ -84,10 +85,12 @@ export class UwsListener<State> implements Listener<State> {
   close(): Promise<void> {
     this.#token = null
     this.#app.close()
+    this.#http?.stop()
     return Promise.resolve()
   }
 
   #route(handlers: ListenerHandlers<State>): void {
+    const http = (this.#http = new UwsHttp(this.#options, handlers))
     const { compression, maxFrameBytes, hardBufferBytes, pingMs, pongMs } = this.#options
     this.#app.ws<Carrier<State>>(this.#options.websocketPath, {
       compression: compression ? this.#uws.SHARED_COMPRESSOR : this.#uws.DISABLED,
@@ -99,7 +102,7 @@ export class UwsListener<State> implements Listener<State> {
       // uWS pings after idleTimeout less a margin of 4, 8 or 16 s, and closes when the margin is over.
       idleTimeout: clampIdle(Math.round((pingMs + pongMs) / 1000)),
       sendPingsAutomatically: true,
-      upgrade: (res, req, context) => this.#upgrade(res, req, context, handlers),
+      upgrade: (res, req, context) => this.#upgrade(http, res, req, context, handlers),
       open: (native) => {
         socketOf(native).open(native, compression)
         handlers.onOpen(socketOf(native))
@@ -116,20 +119,22 @@ export class UwsListener<State> implements Listener<State> {
         handlers.onClose(socketOf(native), code)
       },
     })
-    this.#app.any('/*', (res, req) => handlers.onRequest(new UwsRequest(res, req), new UwsResponse(res)))
+    this.#app.any('/*', (res, req) => {
+      const { request, response } = http.exchange(res, req)
+      handlers.onRequest(request, response)
+    })
   }
 
   #upgrade(
+    http: UwsHttp,
     res: HttpResponse,
     req: HttpRequest,
     context: Parameters<HttpResponse['upgrade']>[4],
     handlers: ListenerHandlers<State>,
   ): void {
-    const verdict = handlers.onUpgrade(new UwsRequest(res, req))
-    if (!verdict.accept) {
-      new UwsResponse(res).reply(verdict.status, JSON_HEADERS, verdict.body)
-      return
-    }
+    const { request, response } = http.exchange(res, req)
+    const verdict = handlers.onUpgrade(request)
+    if (!verdict.accept) return response.reply(verdict.status, JSON_HEADERS, verdict.body)
     res.upgrade<Carrier<State>>(
       { socket: new UwsSocket(verdict.state) },
       req.getHeader('sec-websocket-key'),
@@ -204,131 +209,6 @@ class UwsSocket<State> implements Socket<State> {
 
 /** What uWS's `send` answers for a frame over the limit. */
 const DROPPED = 2
-
-// uWS invalidates `req` when the route handler returns: whatever is needed later must be read before.
-class UwsRequest implements Request {
-  readonly #res: HttpResponse
-  readonly #req: HttpRequest
-
-  constructor(res: HttpResponse, req: HttpRequest) {
-    this.#res = res
-    this.#req = req
-  }
-
-  get method(): string {
-    return this.#req.getCaseSensitiveMethod()
-  }
-
-  get path(): string {
-    return this.#req.getUrl()
-  }
-
-  get query(): string {
-    return this.#req.getQuery() ?? ''
-  }
-
-  get address(): string {
-    return addressText(this.#res.getRemoteAddress())
-  }
-
-  // uWS takes a PROXY v2 header from anyone, and goes on giving the peer's own address.
-  get proxiedAddress(): string {
-    return addressText(this.#res.getProxiedRemoteAddress())
-  }
-
-  header(name: string): string {
-    return this.#req.getHeader(name)
-  }
-
-  eachHeader(visit: (name: string, value: string) => void): void {
-    this.#req.forEach(visit)
-  }
-
-  readBody(limitBytes: number, done: (body: Buffer | null) => void): void {
-    let parts: Buffer[] | null = null
-    let size = 0
-    this.#res.onData((chunk, isLast) => {
-      size += chunk.byteLength
-      if (size > limitBytes) {
-        // The rest is read and forgotten: an answer before its end would be lost on clients that only write.
-        parts = null
-        if (size - chunk.byteLength <= limitBytes) done(null)
-        return
-      }
-      if (isLast && parts === null) return done(Buffer.from(chunk))
-      // The chunk is detached when this callback returns: copied.
-      parts ??= []
-      parts.push(Buffer.from(Buffer.from(chunk)))
-      if (isLast) done(Buffer.concat(parts, size))
-    })
-  }
-}
-
-class UwsResponse implements Response {
-  readonly #res: HttpResponse
-  #done = false
-
-  constructor(res: HttpResponse) {
-    this.#res = res
-    res.onAborted(() => {
-      this.#done = true
-    })
-  }
-
-  get done(): boolean {
-    return this.#done
-  }
-
-  reply(status: number, headers: Readonly<Record<string, string>>, body: string | Uint8Array): void {
-    if (this.#done) return
-    this.#done = true
-    this.#res.cork(() => {
-      if (status !== 200) this.#res.writeStatus(statusLine(status))
-      for (const name in headers) this.#res.writeHeader(name, headers[name]!)
-      this.#res.end(body, headers['Connection'] === 'close')
-    })
-  }
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  200: 'OK',
-  204: 'No Content',
-  302: 'Found',
-  304: 'Not Modified',
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  405: 'Method Not Allowed',
-  409: 'Conflict',
-  413: 'Content Too Large',
-  429: 'Too Many Requests',
-  500: 'Internal Server Error',
-  503: 'Service Unavailable',
-}
-
-function statusLine(status: number): string {
-  return `${status} ${REASONS[status] ?? 'Status'}`
-}
-
-/** An address of 4 or 16 bytes as text; empty where there is none (a unix socket). */
-function addressText(bytes: ArrayBuffer): string {
-  const view = new Uint8Array(bytes)
-  if (view.length === 4) return `${view[0]}.${view[1]}.${view[2]}.${view[3]}`
-  if (view.length !== 16) return ''
-  if (isMappedV4(view)) return `${view[12]}.${view[13]}.${view[14]}.${view[15]}`
-  const groups: string[] = []
-  for (let index = 0; index < 16; index += 2)
-    groups.push(((view[index]! << 8) | view[index + 1]!).toString(16))
-  // The shortest spelling, so that ::1 compares as such.
-  const text = new URL(`http://[${groups.join(':')}]`).hostname
-  return text.slice(1, -1)
-}
-
-function isMappedV4(view: Uint8Array): boolean {
-  for (let index = 0; index < 10; index++) if (view[index] !== 0) return false
-  return view[10] === 255 && view[11] === 255
-}
 
 /** uWS accepts 8 to 960 s, or 0 for never. */
 function clampIdle(seconds: number): number {

@@ -20,6 +20,10 @@ export class Counts {
   setAside = 0
   /** Mailbox cursors that clients moved, durably. */
   confirms = 0
+  /** Events that asked their client for an answer, the answers, and those that nobody waits for any more. */
+  acksWanted = 0
+  acks = 0
+  acksMissed = 0
   sourceGaps = 0
   /** Entries of the journal that this node handed on, whoever published them. */
   entries = 0

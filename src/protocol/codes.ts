@@ -6,6 +6,7 @@ export const ERROR_STATUS = {
   forbidden: 403,
   unknown_action: 404,
   unknown_channel: 404,
+  unknown_session: 404,
   not_found: 404,
   method_not_allowed: 405,
   invalid_input: 400,
@@ -76,6 +77,6 @@ export function isClientError(error: unknown): error is ClientError {
   return error instanceof Error && error.name === 'ClientError' && isErrorCode((error as ClientError).code)
 }
 
-function isErrorCode(code: unknown): code is ErrorCode {
+export function isErrorCode(code: unknown): code is ErrorCode {
   return typeof code === 'string' && Object.hasOwn(ERROR_STATUS, code)
 }

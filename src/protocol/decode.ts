@@ -14,7 +14,16 @@ export type ClientFrame =
     }
   | { readonly type: 'unsubscribe'; readonly id?: FrameId; readonly channel: string }
   | { readonly type: 'call'; readonly id?: FrameId; readonly action: string; readonly data?: unknown }
-  | { readonly type: 'publish'; readonly id?: FrameId; readonly channel: string; readonly data?: unknown }
+  | {
+      readonly type: 'publish'
+      readonly id?: FrameId
+      readonly channel: string
+      readonly data?: unknown
+      /** Of several with the same key one is delivered. */
+      readonly key?: string
+      /** The publisher itself is not to get it. */
+      readonly exclude?: boolean
+    }
   | {
       readonly type: 'history'
       readonly id?: FrameId
@@ -24,9 +33,12 @@ export type ClientFrame =
       readonly limit?: number
     }
   | { readonly type: 'confirm'; readonly id?: FrameId; readonly channel: string; readonly cursor: string }
+  | { readonly type: 'presence'; readonly id?: FrameId; readonly channel: string }
+  /** Its `id` is the event's, not the frame's own: see `answerId`. */
+  | { readonly type: 'ack'; readonly id: FrameId; readonly args?: readonly unknown[] }
   | { readonly type: 'ping'; readonly id?: FrameId }
 
-type FrameErrorCode = 'bad_frame' | 'unknown_type' | 'invalid_input' | 'unknown_channel' | 'unavailable'
+type FrameErrorCode = 'bad_frame' | 'unknown_type' | 'invalid_input' | 'unknown_channel'
 
 /** A frame that can't be handled. `fatal`: the client speaks something else, and is closed with 4400. */
 export class FrameError extends ClientError {
@@ -42,6 +54,9 @@ export class FrameError extends ClientError {
 
 /** How many characters of an `id` are echoed. */
 const MAX_ID = 128
+
+/** The longest idempotency key. */
+const MAX_KEY = 256
 
 /**
  * Reads one frame; null stands for a binary message.
@@ -71,6 +86,11 @@ export function decode(text: string | null): ClientFrame {
   return frame as ClientFrame
 }
 
+/** What an answer to the frame carries as its `id`: that of an `ack` is the event's, which might be another frame's. */
+export function answerId(frame: ClientFrame): FrameId | undefined {
+  return frame.type === 'ack' ? undefined : frame.id
+}
+
 function checkFields(fields: Record<string, unknown>, id: FrameId | undefined): void {
   switch (fields['type']) {
     case 'call':
@@ -80,7 +100,7 @@ function checkFields(fields: Record<string, unknown>, id: FrameId | undefined): 
     case 'publish':
       checkChannel(fields, id)
       if (fields['data'] === undefined) throw invalid('data: is missing', id)
-      return
+      return checkPublishing(fields, id)
     case 'subscribe':
       checkChannel(fields, id)
       return checkRange(fields, id)
@@ -96,10 +116,13 @@ function checkFields(fields: Record<string, unknown>, id: FrameId | undefined): 
       checkChannel(fields, id)
       return checkText(fields, 'cursor', id)
     case 'presence':
-      throw unavailable('presence', id)
+      return checkChannel(fields, id)
     case 'ack':
-      // Its `id` is the event's, not the frame's: an answer that carried it might be taken for another frame's.
-      throw unavailable('ack', undefined)
+      if (id === undefined) throw invalid("id: expected the event's id", undefined)
+      if (fields['args'] !== undefined && !Array.isArray(fields['args'])) {
+        throw invalid('args: expected a list', undefined)
+      }
+      return
     default:
       throw new FrameError({ code: 'unknown_type', message: `type: ${quote(fields['type'])} is none` }, id)
   }
@@ -137,6 +160,15 @@ function checkCount(
   }
 }
 
+function checkPublishing({ key, exclude }: Record<string, unknown>, id: FrameId | undefined): void {
+  if (key !== undefined && !(typeof key === 'string' && key !== '' && key.length <= MAX_KEY)) {
+    throw invalid(`key: expected a text of 1 to ${MAX_KEY} characters`, id)
+  }
+  if (exclude !== undefined && typeof exclude !== 'boolean') {
+    throw invalid('exclude: expected true or false', id)
+  }
+}
+
 function checkText(fields: Record<string, unknown>, key: string, id: FrameId | undefined): void {
   if (typeof fields[key] !== 'string') throw invalid(`${key}: expected a text`, id)
 }
@@ -153,10 +185,6 @@ function broken(message: string): FrameError {
 
 function invalid(message: string, id: FrameId | undefined): FrameError {
   return new FrameError({ code: 'invalid_input', message }, id)
-}
-
-function unavailable(type: string, id: FrameId | undefined): FrameError {
-  return new FrameError({ code: 'unavailable', message: `type: '${type}' is not served by this version` }, id)
 }
 
 function quote(value: unknown): string {

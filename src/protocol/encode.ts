@@ -30,8 +30,10 @@ export function encodeFrame(frame: ServerFrame): string {
       return frame.id === undefined ? PONG : `{"type":"pong"${idPart(frame.id)}}`
     case 'event':
       return `{"type":"event","event":${JSON.stringify(frame.event)},"args":${frame.args.json}${idPart(frame.id)}}`
-    case 'presence':
-      return `{"type":"presence","channel":"${frame.channel}","event":"${frame.event}","client":${frame.client}}`
+    case 'presence': {
+      const count = frame.count === undefined ? '' : `,"count":${frame.count}`
+      return `{"type":"presence","channel":"${frame.channel}","event":"${frame.event}","client":${frame.client}${count}}`
+    }
     case 'error':
       return `{"type":"error"${idPart(frame.id)},${errorBody(frame.code, frame.message, frame.details).slice(1)}`
     case 'unsubscribed': {

@@ -65,7 +65,8 @@ export interface CursorFrame {
 
 export interface ReplyFrame {
   readonly type: 'reply'
-  readonly id: FrameId
+  /** Always there, except in the answer to an HTTP request. */
+  readonly id?: FrameId | undefined
   /** The data as JSON text. */
   readonly json: string
 }
@@ -91,6 +92,8 @@ export interface PresenceFrame {
   readonly event: 'join' | 'leave'
   /** The client as JSON text: `{"session","user","info"}`. */
   readonly client: string
+  /** How many are present now. */
+  readonly count?: number | undefined
 }
 
 export interface EventFrame {

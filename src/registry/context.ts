@@ -6,7 +6,11 @@ import type {
   Connection,
   Connections,
   Database,
+  EmitOptions,
+  Emitted,
+  EmitTarget,
   HookContext,
+  Present,
   PublishOptions,
 } from './define.ts'
 
@@ -16,6 +20,8 @@ export interface Services {
   readonly db: { withSignal(signal: AbortSignal): Database }
   readonly connections: Connections
   publish(channel: string, data: unknown, options?: PublishOptions): Promise<{ id: string | null }>
+  emit(target: EmitTarget, event: string, args: readonly unknown[], options: EmitOptions): Promise<Emitted>
+  presence(channel: string): Promise<Present>
   /** Aborted when the daemon stops. */
   readonly signal: AbortSignal
 }
@@ -25,20 +31,29 @@ export class Run implements ActionContext, HookContext {
   readonly subsystem: string
   readonly action: string
   readonly connection: Connection | null
+  readonly #user: string | null
   readonly #services: Services
   #abort: AbortController | null = null
   #reason: Error | null = null
   #onStop: (() => void) | null = null
 
-  constructor(services: Services, subsystem: string, action: string, connection: Connection | null) {
+  /** @param user who it is for, where there is no connection */
+  constructor(
+    services: Services,
+    subsystem: string,
+    action: string,
+    connection: Connection | null,
+    user: string | null = null,
+  ) {
     this.#services = services
+    this.#user = user
     this.subsystem = subsystem
     this.action = action
     this.connection = connection
   }
 
   get user(): string | null {
-    return this.connection === null ? null : this.connection.user
+    return this.connection === null ? this.#user : this.connection.user
   }
 
   get session(): string | null {
@@ -80,6 +95,25 @@ export class Run implements ActionContext, HookContext {
     data: unknown,
     options?: PublishOptions,
   ): Promise<{ id: string | null }> => this.#services.publish(channel, data, options)
+
+  readonly emit = (
+    target: EmitTarget,
+    event: string,
+    args: readonly unknown[] = [],
+    options: EmitOptions = {},
+  ): Promise<Emitted> => {
+    const { exclude, ...others } = options
+    // No session has this name: they are longer.
+    const left = exclude === 'me' ? (this.session ?? undefined) : exclude
+    return this.#services.emit(
+      target,
+      event,
+      args,
+      left === undefined ? others : { ...others, exclude: left },
+    )
+  }
+
+  readonly presence = (channel: string): Promise<Present> => this.#services.presence(channel)
 
   /** The deadline has passed. */
   abort(reason: Error): void {

@@ -31,11 +31,71 @@ export interface Connection {
   readonly bag: Map<string, unknown>
   /** Sends an `event` frame with these arguments. False when the client is gone. */
   emit(event: string, ...args: unknown[]): boolean
+  /**
+   * As `emit`, and resolves with the arguments of the client's answer.
+   * @throws {ClientError} timeout; unavailable: the client has gone; limit_exceeded: too many of its answers are waited
+   *   for
+   */
+  emitWithAck(event: string, args?: readonly unknown[], options?: AckOptions): Promise<readonly unknown[]>
+  /** Sends an event to all other clients of all nodes. For those of one channel: `context.emit`. */
+  broadcast(event: string, ...args: unknown[]): void
+  /** Sends a text, as the event `message`. False when the client is gone. */
+  send(text: string): boolean
   /** Subscribes the client, whatever the channel's policy. */
   subscribe(channel: string): Promise<void>
   unsubscribe(channel: string): void
   /** Closes with 4405, or the code given. */
   disconnect(reason?: string, code?: number): void
+}
+
+/** How an answer is waited for. */
+export interface AckOptions {
+  /** In ms, at most an hour. @default limits.ackMs */
+  readonly timeoutMs?: number
+}
+
+/** Whom an event goes to, on whichever nodes they are. */
+export type EmitTarget =
+  | { readonly session: string }
+  | { readonly user: string }
+  /** All who are subscribed to it. */
+  | { readonly channel: string }
+  | { readonly all: true }
+
+export interface EmitOptions {
+  /** A session that is not to get it; `'me'`: the one for which this module runs. */
+  readonly exclude?: string
+  /** Waits for the clients' answers. @default false */
+  readonly ack?: boolean | AckOptions
+}
+
+/** What became of an event. */
+export interface Emitted {
+  /** How many clients it was sent to. */
+  readonly count: number
+  /** How many of them answered in time. */
+  readonly answered: number
+  /** Their answers, the first thousand of them and half a megabyte of each node at the most. */
+  readonly acks: readonly EventAck[]
+  /** Nodes that did not say in time what they did. */
+  readonly missing: readonly string[]
+}
+
+/** One client's answer to an event. */
+export interface EventAck {
+  readonly session: string
+  readonly user: string | null
+  readonly args: readonly unknown[]
+}
+
+/** Who is on a channel: some, and how many there are. */
+export interface Present {
+  readonly clients: readonly {
+    readonly session: string
+    readonly user: string | null
+    readonly info: unknown
+  }[]
+  readonly count: number
 }
 
 /** The connections of this node. */
@@ -79,6 +139,17 @@ export interface BaseContext {
   readonly db: Database
   /** Resolves with the cursor of the publication; null on a transient channel. */
   publish(channel: string, data: unknown, options?: PublishOptions): Promise<{ id: string | null }>
+  /**
+   * Sends an event to clients of all nodes: at most once to each, now or never.
+   * @throws {ClientError} unavailable
+   */
+  emit(target: EmitTarget, event: string, args?: readonly unknown[], options?: EmitOptions): Promise<Emitted>
+  /**
+   * Who is on a channel, on all nodes.
+   * @throws {ClientError} unavailable
+   */
+  presence(channel: string): Promise<Present>
+  /** Those of this node. */
   readonly connections: Connections
 }
 
@@ -146,6 +217,8 @@ export interface Credentials {
   readonly cookies: Readonly<Record<string, string>>
   readonly address: string
   readonly query: Readonly<Record<string, string>>
+  /** What a Socket.IO client gave as `auth`. */
+  readonly auth?: Readonly<Record<string, unknown>>
 }
 
 /** The user, or null where the credentials are none. */

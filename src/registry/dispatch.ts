@@ -16,6 +16,8 @@ export interface Call {
   readonly data: unknown
   /** Null for a call over HTTP. */
   readonly connection: Connection | null
+  /** Who calls, where there is no connection. @default nobody */
+  readonly user?: string | null
 }
 
 /** The rules a call runs under. */
@@ -32,8 +34,8 @@ export interface DispatchRules {
 export function dispatch(call: Call, rules: DispatchRules, services: Services): MaybePromise<string> {
   const action = rules.registry.actions.get(call.name)
   if (action === undefined) throw unknownAction(call.name)
-  checkAccess(action, rules, call.connection)
-  const run = new Run(services, action.subsystem, action.name, call.connection)
+  checkAccess(action, rules, call)
+  const run = new Run(services, action.subsystem, action.name, call.connection, call.user)
   const deadlineMs = action.timeoutMs ?? rules.limits.callMs
   const hook = rules.registry.hooks.call
   let result: unknown
@@ -108,8 +110,8 @@ function accepted(verdict: StandardSchemaV1.Result<unknown>, action: LoadedActio
   throw new ClientError('invalid_input', `${action.subsystem}.${action.name}: the data is not valid`, details)
 }
 
-function checkAccess(action: LoadedAction, rules: DispatchRules, connection: Connection | null): void {
-  if ((connection?.user ?? null) !== null) return
+function checkAccess(action: LoadedAction, rules: DispatchRules, { connection, user }: Call): void {
+  if ((connection === null ? (user ?? null) : connection.user) !== null) return
   const access = action.access ?? rules.accessOf(action.subsystem)
   if (access === 'public') return
   throw new ClientError('unauthenticated', `${action.subsystem}.${action.name} is for authenticated users`)

@@ -9,6 +9,8 @@ export interface HookCall {
   /** `hooks.connect`, `chat.subscribe`: its place in the config. */
   readonly place: string
   readonly connection: Connection | null
+  /** For whom, where there is no connection. @default nobody */
+  readonly user?: string | null
   readonly deadlineMs: number
 }
 
@@ -17,12 +19,12 @@ export interface HookCall {
  * with the original as its cause; a hook that hangs becomes `timeout`.
  */
 export function runHook<T>(
-  { place, connection, deadlineMs }: HookCall,
+  { place, connection, user, deadlineMs }: HookCall,
   services: Services,
   hook: (run: Run) => MaybePromise<T>,
 ): MaybePromise<T> {
   const [subsystem = '', key = ''] = place.split('.')
-  const run = new Run(services, subsystem, key, connection)
+  const run = new Run(services, subsystem, key, connection, user)
   let result: MaybePromise<T>
   let work: Promise<T> | null
   try {

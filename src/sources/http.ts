@@ -1,4 +1,4 @@
-import type { Peers } from '../auth/peers.ts'
+import { LOOPBACK, type Peers, type PublishAnswer } from '../auth/peers.ts'
 import { ClientError } from '../protocol/codes.ts'
 import { readJson, tryWriteJson } from '../protocol/json.ts'
 import { memberText } from '../protocol/json-text.ts'
@@ -31,6 +31,9 @@ export interface HttpSourceDependencies {
   }): MaybePromise<string | null>
   refuse(response: PublishResponse, error: unknown): void
 }
+
+/** Takes a request that a client sends as itself; false, and nothing done, where it has no credentials of one. */
+export type TakeAsClient = () => boolean
 
 /** What surrounds the data in a body of `/api/publish`. */
 const ENVELOPE_BYTES = 2048
@@ -69,9 +72,13 @@ export class HttpSource implements Source {
     return Promise.resolve()
   }
 
-  /** `/publish`. */
-  publish(request: PublishRequest, response: PublishResponse): void {
-    const publisher = this.#admit(request)
+  /** `/publish`. Without an API key it may be a client's: the channel's policy decides then. */
+  publish(request: PublishRequest, response: PublishResponse, takeAsClient: TakeAsClient): void {
+    this.#checkUp()
+    const answer = this.#deps.peers().mayPublish(request)
+    // Whoever says who it is has no more rights for sitting at this machine.
+    if (!(answer.ok && answer.publisher !== LOOPBACK) && takeAsClient()) return
+    const publisher = publisherOf(answer)
     const channel = channelOf(request.query)
     const key = scopedKey(request.header('idempotency-key'), publisher)
     const exclude = request.header('exclude') || undefined
@@ -115,10 +122,12 @@ export class HttpSource implements Source {
 
   /** Who publishes. @throws {ClientError} */
   #admit(request: PublishRequest): string {
+    this.#checkUp()
+    return publisherOf(this.#deps.peers().mayPublish(request))
+  }
+
+  #checkUp(): void {
     if (this.#state !== 'up') throw new ClientError('unavailable', 'shutting down')
-    const answer = this.#deps.peers().mayPublish(request)
-    if (answer.ok) return answer.publisher
-    throw new ClientError(answer.code, answer.message)
   }
 
   #answer(response: PublishResponse, publish: () => MaybePromise<string | null>): void {
@@ -136,6 +145,11 @@ export class HttpSource implements Source {
 }
 
 const JSON_HEADERS = { 'Content-Type': 'application/json' }
+
+function publisherOf(answer: PublishAnswer): string {
+  if (answer.ok) return answer.publisher
+  throw new ClientError(answer.code, answer.message)
+}
 
 function accept(response: PublishResponse, id: string | null): void {
   response.reply(200, JSON_HEADERS, id === null ? '{"id":null}' : `{"id":"${id}"}`)

@@ -1,5 +1,8 @@
+import { parseDuration } from '../config/units.ts'
 import type { Cluster, Person, Target } from '../hub/cluster.ts'
+import { MAX_ACK_MS } from '../hub/events.ts'
 import type { History } from '../hub/history.ts'
+import type { Presence } from '../hub/presence/presence.ts'
 import type { Submission } from '../hub/publisher.ts'
 import type { Request, Response } from '../listeners/listener.ts'
 import { CLOSE, ClientError, isCloseCode } from '../protocol/codes.ts'
@@ -12,6 +15,8 @@ import { JSON_HEADERS, type RequestHandler, type Route } from './http.ts'
 export interface ApiDependencies {
   readonly live: Live
   readonly cluster: Cluster
+  /** Where it is kept, this node knows who is there, on all nodes. */
+  readonly presence: Pick<Presence, 'isKept' | 'read'>
   readonly history: History
   /** Publishes all or none. */
   publishAll(submissions: readonly Submission[]): MaybePromise<readonly (string | null)[]>
@@ -33,6 +38,9 @@ const MAX_REASON = 123
 /** What is listed at the most, and where nothing is said. */
 const MAX_LISTED = 1000
 const LISTED = 100
+
+/** The fields that say whom an event goes to; one of them. */
+const TARGETS = ['session', 'user', 'channel', 'all']
 
 /** Who asks, and with which idempotency key. */
 interface Caller {
@@ -83,7 +91,7 @@ class Api {
   }
 
   async emit(bytes: Buffer | null): Promise<string> {
-    const body = new Body(bytes, ['session', 'user', 'channel', 'all', 'event', 'args', 'exclude'])
+    const body = new Body(bytes, [...TARGETS, 'event', 'args', 'exclude', 'ack', 'timeout'])
     const target = this.#target(body)
     const event = body.text('event', MAX_EVENT)
     if (event === undefined) throw invalid('event: is missing')
@@ -92,7 +100,10 @@ class Api {
     const exclude = body.text('exclude', MAX_NAME)
     const options = exclude === undefined ? {} : { exclude }
     const text = args === undefined ? '[]' : (body.json('args') ?? '[]')
-    return JSON.stringify(await this.#deps.cluster.emit(target, event, text, options))
+    const { cluster } = this.#deps
+    const timeoutMs = this.#ackMs(body)
+    if (timeoutMs === null) return JSON.stringify(await cluster.emit(target, event, text, options))
+    return JSON.stringify(await cluster.ask(target, event, text, timeoutMs, options))
   }
 
   async disconnect(bytes: Buffer | null): Promise<string> {
@@ -130,7 +141,10 @@ class Api {
   async presence(text: string): Promise<string> {
     const query = new Query(text, ['channel', 'limit'])
     const limit = query.count('limit', MAX_LISTED) ?? LISTED
-    return JSON.stringify(await this.#deps.cluster.presence(this.#channelOf(query), limit))
+    const channel = this.#channelOf(query)
+    const { presence, cluster } = this.#deps
+    if (!presence.isKept(channel)) return JSON.stringify(await cluster.presence(channel, limit))
+    return `${presence.read(channel, limit).slice(0, -1)},"missing":[]}`
   }
 
   history(text: string): MaybePromise<string> {
@@ -150,6 +164,20 @@ class Api {
   async stats(text: string): Promise<string> {
     new Query(text, [])
     return JSON.stringify(await this.#deps.cluster.stats())
+  }
+
+  /** How long the clients' answers are waited for; null where they are not. */
+  #ackMs(body: Body): number | null {
+    const ack = body.value('ack') ?? false
+    if (typeof ack !== 'boolean') throw invalid('ack: expected true or false')
+    const timeout = body.value('timeout')
+    if (timeout === undefined) return ack ? this.#deps.live.rules.config.limits.ackMs : null
+    const ms = parseDuration(timeout)
+    if (!ack) throw invalid('timeout: only with ack')
+    if (ms === null || ms <= 0 || ms > MAX_ACK_MS) {
+      throw invalid("timeout: expected a duration such as '5s' or milliseconds, more than 0 up to an hour")
+    }
+    return ms
   }
 
   #target(body: Body): Target {

@@ -1,5 +1,7 @@
 import { authenticate } from '../auth/authenticator.ts'
+import type { Grants } from '../auth/access.ts'
 import { drain } from '../drain.ts'
+import type { Answer } from '../hub/answer.ts'
 import type { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
 import type { Hub } from '../hub/hub.ts'
@@ -13,6 +15,7 @@ import type { ClientFrame } from '../protocol/decode.ts'
 import type { FrameId } from '../protocol/frames.ts'
 import { tryWriteJson, writeJson } from '../protocol/json.ts'
 import { memberText, oneLine } from '../protocol/json-text.ts'
+import { userRest } from '../protocol/names.ts'
 import type { Services } from '../registry/context.ts'
 import { dispatch } from '../registry/dispatch.ts'
 import type { Credentials, User } from '../registry/define.ts'
@@ -20,7 +23,7 @@ import { runHook } from '../registry/hooks.ts'
 import type { Live, Rules } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { unauthenticatedCode } from './endings.ts'
-import type { Inbox } from './inbox.ts'
+import type { Allowance, Inbox } from './inbox.ts'
 
 export interface CommandsDependencies {
   readonly live: Live
@@ -31,7 +34,26 @@ export interface CommandsDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** @default `presence` frames are told `unavailable` */
+  readonly presence?: {
+    /** Who is on the channel, as JSON: `{"clients","count"}`. */
+    read(channel: string): MaybePromise<string>
+  }
+  /** Who waits for `ack` frames. @default nobody */
+  readonly events?: {
+    acknowledge(client: Client, id: FrameId, args: readonly unknown[]): void
+  }
 }
+
+/** Somebody who asks without a connection. */
+export interface Visitor {
+  readonly identity: User | null
+  readonly grants: Grants
+  readonly allowance: Allowance
+}
+
+/** What can be asked without a connection. */
+export type VisitorFrame = ClientFrame & { readonly type: 'call' | 'publish' }
 
 /** What a client's frames do, whatever brought them. */
 export class Commands {
@@ -48,18 +70,27 @@ export class Commands {
    * it came.
    * @throws {ClientError}
    */
-  execute(client: Client, frame: ClientFrame, text: string, inbox: Inbox): MaybePromise<void> {
-    const { rules } = this.#deps.live
-    const { hooks } = rules.registry
-    if (rules.config.auth.required && client.identity === null && !OPEN_TO_ALL.has(frame.type)) {
-      throw new ClientError('unauthenticated', 'authenticate first')
+  execute(
+    client: Client,
+    frame: ClientFrame,
+    text: string,
+    inbox: Inbox,
+    answer: Answer = client,
+  ): MaybePromise<void> {
+    const allowed = this.#admit(frame, client.identity, client)
+    if (allowed instanceof Promise) {
+      return allowed.then(() => this.#execute(client, frame, text, inbox, answer))
     }
-    if (hooks.message === null) return this.#execute(client, frame, text, inbox)
-    const { message } = hooks
-    const call = { place: 'hooks.message', connection: client, deadlineMs: rules.config.limits.callMs }
-    const asked = runHook(call, this.#deps.services, (run) => message({ ...frame }, run))
-    if (asked instanceof Promise) return asked.then(() => this.#execute(client, frame, text, inbox))
-    return this.#execute(client, frame, text, inbox)
+    return this.#execute(client, frame, text, inbox, answer)
+  }
+
+  /** As `execute`, for somebody without a connection. @throws {ClientError} */
+  executeAlone(visitor: Visitor, frame: VisitorFrame, text: string, answer: Answer): MaybePromise<void> {
+    const asker = { ...visitor, client: null }
+    const execute = (): MaybePromise<void> =>
+      frame.type === 'call' ? this.#call(asker, frame, answer) : this.#publish(asker, frame, text, answer)
+    const allowed = this.#admit(frame, visitor.identity, null)
+    return allowed instanceof Promise ? allowed.then(execute) : execute()
   }
 
   /** Makes a user of a connection. Its subscriptions stay; another user's connection it can't become. */
@@ -77,41 +108,80 @@ export class Commands {
     }
   }
 
+  /** `settle` waits for this as well; it never rejects. */
+  track(work: Promise<void>): void {
+    const tracked = work.finally(() => this.#running.delete(tracked))
+    this.#running.add(tracked)
+  }
+
   /** Waits for the actions that are running, those that begin meanwhile too, but no longer than the deadline. */
   settle(deadlineMs: number): Promise<void> {
     return drain(this.#running, deadlineMs)
   }
 
   /** Tells a client why its frame was refused; what is no ClientError is logged and told as `internal`. */
-  refuse(client: Client, id: FrameId | undefined, error: unknown): void {
+  refuse(
+    client: Client | null,
+    id: FrameId | undefined,
+    error: unknown,
+    answer: Answer | null = client,
+  ): void {
     if (!isClientError(error)) {
-      this.#deps.services.log.error({ session: client.session, err: error }, 'frame failed')
+      this.#deps.services.log.error({ session: client?.session ?? null, err: error }, 'frame failed')
     }
     const told = isClientError(error) ? error : new ClientError('internal', 'the daemon failed here')
     this.#deps.counts.error('client', told.code)
     const { code, message, details } = told
-    client.send({ type: 'error', id, code, message, details })
+    answer?.send({ type: 'error', id, code, message, details })
   }
 
-  #execute(client: Client, frame: ClientFrame, text: string, inbox: Inbox): MaybePromise<void> {
+  /** Whether it may be handled at all: the config and the `message` hook say. */
+  #admit(frame: ClientFrame, identity: User | null, client: Client | null): MaybePromise<void> {
+    const { config, registry } = this.#deps.live.rules
+    if (config.auth.required && identity === null && !OPEN_TO_ALL.has(frame.type)) {
+      throw new ClientError('unauthenticated', 'authenticate first')
+    }
+    const { message } = registry.hooks
+    if (message === null) return undefined
+    const call = {
+      place: 'hooks.message',
+      connection: client,
+      user: identity?.id ?? null,
+      deadlineMs: config.limits.callMs,
+    }
+    return runHook(call, this.#deps.services, (run) => message({ ...frame }, run))
+  }
+
+  #execute(
+    client: Client,
+    frame: ClientFrame,
+    text: string,
+    inbox: Inbox,
+    answer: Answer,
+  ): MaybePromise<void> {
     switch (frame.type) {
       case 'call':
-        return this.#call(client, frame, inbox)
+        return this.#call(connected(client, inbox), frame, answer)
       case 'publish':
-        return this.#publish(client, frame, text, inbox)
+        return this.#publish(connected(client, inbox), frame, text, answer)
       case 'subscribe':
-        return this.#deps.subscriber.subscribe(client, frame.id, frame.channel, frame)
+        return this.#deps.subscriber.subscribe(client, frame.id, frame.channel, frame, answer)
       case 'unsubscribe':
         this.#deps.hub.leave(client, frame.channel)
-        return reply(client, frame.id, 'null')
+        return reply(answer, frame.id, 'null')
       case 'history':
-        return this.#history(client, frame)
+        return this.#history(client, frame, answer)
+      case 'presence':
+        return this.#presence(client, frame, answer)
+      case 'ack':
+        this.#deps.events?.acknowledge(client, frame.id, frame.args ?? [])
+        return undefined
       case 'confirm':
-        return this.#confirm(client, frame, inbox)
+        return this.#confirm(client, frame, inbox, answer)
       case 'authenticate':
-        return this.#authenticate(client, frame)
+        return this.#authenticate(client, frame, answer)
       case 'ping':
-        client.send({ type: 'pong', id: frame.id })
+        answer.send({ type: 'pong', id: frame.id })
         return undefined
       default:
         return unreachable(frame)
@@ -119,40 +189,47 @@ export class Commands {
   }
 
   /** Answers when the action does; other frames go on meanwhile. */
-  #call(client: Client, frame: ClientFrame & { type: 'call' }, inbox: Inbox): void {
+  #call(asker: Asker, frame: ClientFrame & { type: 'call' }, answer: Answer): void {
     const { rules } = this.#deps.live
-    takeCall(inbox, rules)
-    if (inbox.pendingCalls >= rules.config.limits.pendingCalls) {
+    const { client, identity, allowance } = asker
+    takeCall(allowance, rules)
+    if (allowance.pendingCalls >= rules.config.limits.pendingCalls) {
       throw new ClientError('limit_exceeded', `at most ${rules.config.limits.pendingCalls} calls at once`)
     }
     this.#deps.counts.calls++
-    const call = { name: frame.action, data: frame.data, connection: client }
+    const user = identity?.id ?? null
+    const call = { name: frame.action, data: frame.data, connection: client, user }
     const result = dispatch(call, rules.dispatch, this.#deps.services)
-    if (!(result instanceof Promise)) return reply(client, frame.id, result)
-    inbox.pendingCalls++
+    if (!(result instanceof Promise)) return reply(answer, frame.id, result)
+    allowance.pendingCalls++
     const answered = result
       .then(
-        (json) => reply(client, frame.id, json),
-        (error: unknown) => this.refuse(client, frame.id, error),
+        (json) => reply(answer, frame.id, json),
+        (error: unknown) => this.refuse(client, frame.id, error, answer),
       )
       .finally(() => {
-        inbox.pendingCalls--
+        allowance.pendingCalls--
         this.#running.delete(answered)
       })
     this.#running.add(answered)
   }
 
   /** Answers when it is durable; other frames go on meanwhile, unless very many wait for that. */
-  #confirm(client: Client, frame: ClientFrame & { type: 'confirm' }, inbox: Inbox): MaybePromise<void> {
+  #confirm(
+    client: Client,
+    frame: ClientFrame & { type: 'confirm' },
+    inbox: Inbox,
+    answer: Answer,
+  ): MaybePromise<void> {
     const durable = this.#deps.subscriber.confirm(client, frame.channel, frame.cursor)
     inbox.pendingConfirms++
     const answered = durable
       .then(
         () => {
           this.#deps.counts.confirms++
-          reply(client, frame.id, 'null')
+          reply(answer, frame.id, 'null')
         },
-        (error: unknown) => this.refuse(client, frame.id, error),
+        (error: unknown) => this.refuse(client, frame.id, error, answer),
       )
       .finally(() => {
         inbox.pendingConfirms--
@@ -163,30 +240,43 @@ export class Commands {
   }
 
   #publish(
-    client: Client,
+    asker: Asker,
     frame: ClientFrame & { type: 'publish' },
     text: string,
-    inbox: Inbox,
+    answer: Answer,
   ): MaybePromise<void> {
-    takeCall(inbox, this.#deps.live.rules)
-    this.#deps.subscriber.checkPublish(client, frame.channel)
+    takeCall(asker.allowance, this.#deps.live.rules)
+    this.#deps.subscriber.checkPublish(asker, frame.channel)
     const id = this.#deps.publisher.publish({
       channel: frame.channel,
       json: dataOf(frame, text),
       source: 'client',
+      key: frame.key === undefined ? undefined : `${publisherOf(asker)} ${frame.key}`,
+      exclude: frame.exclude === true ? asker.client?.session : undefined,
     })
-    if (id instanceof Promise) return id.then((cursor) => replyId(client, frame.id, cursor))
-    return replyId(client, frame.id, id)
+    if (id instanceof Promise) return id.then((cursor) => replyId(answer, frame.id, cursor))
+    return replyId(answer, frame.id, id)
   }
 
-  async #history(client: Client, frame: ClientFrame & { type: 'history' }): Promise<void> {
+  async #history(client: Client, frame: ClientFrame & { type: 'history' }, answer: Answer): Promise<void> {
     await this.#deps.subscriber.admit(client, frame.channel)
-    const answer = await this.#deps.history.read(frame.channel, frame)
-    reply(client, frame.id, answer)
+    reply(answer, frame.id, await this.#deps.history.read(frame.channel, frame))
     await paced(client, this.#deps.live.rules.config.limits)
   }
 
-  async #authenticate(client: Client, frame: ClientFrame & { type: 'authenticate' }): Promise<void> {
+  async #presence(client: Client, frame: ClientFrame & { type: 'presence' }, answer: Answer): Promise<void> {
+    const { presence, subscriber, live } = this.#deps
+    if (presence === undefined) throw new ClientError('unavailable', 'presence is not kept here')
+    await subscriber.admit(client, frame.channel)
+    reply(answer, frame.id, await presence.read(frame.channel))
+    await paced(client, live.rules.config.limits)
+  }
+
+  async #authenticate(
+    client: Client,
+    frame: ClientFrame & { type: 'authenticate' },
+    answer: Answer,
+  ): Promise<void> {
     const { rules } = this.#deps.live
     const credentials: Credentials = {
       token: frame.token,
@@ -200,11 +290,11 @@ export class Commands {
       if (user === null) throw new ClientError('unauthenticated', 'the token is not accepted')
       const refreshed = client.identity !== null
       this.identify(client, user)
-      reply(client, frame.id, writeJson({ user: user.id, expires: user.expires ?? null }))
+      reply(answer, frame.id, writeJson({ user: user.id, expires: user.expires ?? null }))
       // The new token may open less than the one that the subscriptions were made with.
       if (refreshed) await this.#deps.subscriber.recheck(client)
     } catch (error) {
-      this.refuse(client, frame.id, error)
+      this.refuse(client, frame.id, error, answer)
       // A key set that can't be reached is not the client's fault: it may try again.
       if (isClientError(error) && error.code === 'unauthenticated') {
         this.#deps.hub.close(client, unauthenticatedCode(error), 'unauthenticated')
@@ -213,22 +303,37 @@ export class Commands {
   }
 }
 
+/** Who asks for a call or a publication. */
+interface Asker extends Visitor {
+  readonly client: Client | null
+}
+
+function connected(client: Client, allowance: Allowance): Asker {
+  return { client, identity: client.identity, grants: client.grants, allowance }
+}
+
+/** Whose idempotency keys these are: no two askers have a key in common. */
+function publisherOf({ client, identity }: Asker): string {
+  if (identity !== null) return `user:${userRest(identity.id)}`
+  return `session:${client?.session ?? ''}`
+}
+
 /** Confirms of one connection that are not durable yet, before its next frame waits for them. */
 const MAX_CONFIRMS = 100
 
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
 
-function takeCall(inbox: Inbox, rules: Rules): void {
-  if (inbox.calls.take(performance.now(), rules.callRate)) return
+function takeCall(allowance: Allowance, rules: Rules): void {
+  if (allowance.calls.take(performance.now(), rules.callRate)) return
   throw new ClientError('rate_limited', `at most ${rules.config.limits.callsPerSecond} calls a second`)
 }
 
-function reply(client: Client, id: FrameId | undefined, json: string): void {
-  if (id !== undefined) client.send({ type: 'reply', id, json })
+function reply(answer: Answer, id: FrameId | undefined, json: string): void {
+  if (id !== undefined || answer.apart === true) answer.send({ type: 'reply', id, json })
 }
 
-function replyId(client: Client, id: FrameId | undefined, cursor: string | null): void {
-  reply(client, id, cursor === null ? '{"id":null}' : `{"id":"${cursor}"}`)
+function replyId(answer: Answer, id: FrameId | undefined, cursor: string | null): void {
+  reply(answer, id, cursor === null ? '{"id":null}' : `{"id":"${cursor}"}`)
 }
 
 /** The data as the client wrote it: numbers keep every digit. */

@@ -14,13 +14,14 @@ export interface Handshake {
   readonly range: Range
 }
 
+/** What is read of a request. */
+export type HandshakeSource = Pick<Request, 'query' | 'address' | 'proxiedAddress' | 'header' | 'eachHeader'>
+
 /** Null for a plain `new WebSocket(url)`, of which nothing has to be kept. */
-export function readHandshake(request: Request, rules: Rules): Handshake | null {
-  const { config, registry, tokens } = rules
+export function readHandshake(request: HandshakeSource, rules: Rules): Handshake | null {
+  const { config } = rules
   const { query } = request
-  let credentials: Credentials | null = null
-  if (registry.hooks.authenticate !== null) credentials = allCredentials(request, query, rules)
-  else if (tokens.configured || config.auth.required) credentials = tokenOnly(request, query, rules)
+  const credentials = credentialsOf(request, rules)
   if (!query.includes('channel=')) {
     return credentials === null && !config.auth.required ? null : { credentials, channels: [], range: {} }
   }
@@ -34,6 +35,14 @@ export function readHandshake(request: Request, rules: Rules): Handshake | null 
       last: last === null ? undefined : wholeNumber(last),
     },
   }
+}
+
+/** Who it might be; null where there is nothing to go by. */
+export function credentialsOf(request: HandshakeSource, rules: Rules): Credentials | null {
+  const { config, registry, tokens } = rules
+  const { query } = request
+  if (registry.hooks.authenticate !== null) return allCredentials(request, query, rules)
+  return tokens.configured || config.auth.required ? tokenOnly(request, query, rules) : null
 }
 
 /** @throws {ClientError} for channels, cursors and counts in the URL that are none */
@@ -55,12 +64,12 @@ function wholeNumber(text: string): number {
   return /^[0-9]{1,16}$/.test(text) ? Number(text) : NaN
 }
 
-function tokenOnly(request: Request, query: string, rules: Rules): Credentials | null {
+function tokenOnly(request: HandshakeSource, query: string, rules: Rules): Credentials | null {
   const token = tokenIn(request, query, rules)
   return token === null ? null : { token, headers: {}, cookies: {}, query: {}, address: '' }
 }
 
-function allCredentials(request: Request, query: string, rules: Rules): Credentials {
+function allCredentials(request: HandshakeSource, query: string, rules: Rules): Credentials {
   const headers: Record<string, string> = Object.create(null)
   request.eachHeader((name, value) => {
     headers[name] = name in headers ? `${headers[name]}, ${value}` : value
@@ -74,7 +83,7 @@ function allCredentials(request: Request, query: string, rules: Rules): Credenti
   }
 }
 
-function tokenIn(request: Request, query: string, rules: Rules): string | null {
+function tokenIn(request: HandshakeSource, query: string, rules: Rules): string | null {
   const { cookie } = rules.config.auth
   const found = tokenOf({
     authorization: request.header('authorization'),

@@ -87,6 +87,15 @@ class HeadResponse implements Response {
   reply(status: number, headers: Readonly<Record<string, string>>): void {
     this.#response.reply(status, headers, '')
   }
+
+  onAbort(handler: () => void): void {
+    this.#response.onAbort(handler)
+  }
+
+  stream(status: number, headers: Readonly<Record<string, string>>): null {
+    this.#response.reply(status, headers, '')
+    return null
+  }
 }
 
 export const JSON_HEADERS: Readonly<Record<string, string>> = { 'Content-Type': 'application/json' }

@@ -1,13 +1,19 @@
 import { Bucket } from '../auth/rates.ts'
 
-/** What one connection has sent and is still being handled; made at its first frame. */
-export class Inbox {
-  /** Frames of any kind. */
-  readonly frames = new Bucket()
+/** What somebody may still ask for. */
+export class Allowance {
   /** Calls and publications. */
   readonly calls = new Bucket()
   /** Calls under way. */
   pendingCalls = 0
+}
+
+/** What one connection has sent and is still being handled; made at its first frame. */
+export class Inbox extends Allowance {
+  /** Frames of any kind. */
+  readonly frames = new Bucket()
+  /** Frames that came by requests of their own and are not answered yet. */
+  pendingRequests = 0
   /** Confirms that are not durable yet. */
   pendingConfirms = 0
   /** A frame is being handled whose answer must come before the next is looked at. */

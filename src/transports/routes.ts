@@ -8,6 +8,7 @@ import type { Live } from '../rules.ts'
 import type { HttpSource } from '../sources/http.ts'
 import { type ApiDependencies, apiRoutes } from './api.ts'
 import { JSON_HEADERS, type Route } from './http.ts'
+import type { Upstream } from './upstream/upstream.ts'
 
 export interface RoutesDependencies {
   readonly live: Live
@@ -15,7 +16,9 @@ export interface RoutesDependencies {
   readonly health: Health
   readonly metrics: Metrics
   readonly cluster: Cluster
+  readonly presence: ApiDependencies['presence']
   readonly history: History
+  readonly upstream: Upstream
   publishAll: ApiDependencies['publishAll']
   refuse(response: Response, error: unknown): void
 }
@@ -24,11 +27,20 @@ export interface RoutesDependencies {
 export function routes(deps: RoutesDependencies): Route[] {
   const { http, health, metrics, live } = deps
   return [
-    { path: '/publish', methods: { POST: (request, response) => http.publish(request, response) } },
+    {
+      path: '/publish',
+      methods: {
+        POST: (request, response) =>
+          http.publish(request, response, () => deps.upstream.publish(request, response)),
+        OPTIONS: deps.upstream.preflight,
+      },
+    },
+    ...deps.upstream.routes(),
     { path: '/api/publish', methods: { POST: (request, response) => http.publishByApi(request, response) } },
     ...apiRoutes({
       live,
       cluster: deps.cluster,
+      presence: deps.presence,
       history: deps.history,
       publishAll: (submissions) => deps.publishAll(submissions),
       accepting: () => http.state === 'up',

@@ -1,4 +1,4 @@
-import { createAddresses, type Addresses } from '../auth/addresses.ts'
+import type { Addresses } from '../auth/addresses.ts'
 import { authenticate } from '../auth/authenticator.ts'
 import { Client } from '../hub/client.ts'
 import type { Deadlines } from '../hub/deadlines.ts'
@@ -8,7 +8,7 @@ import type { Subscriber } from '../hub/subscriber.ts'
 import type { Listener, Request, Socket, Upgrade } from '../listeners/listener.ts'
 import type { Counts } from '../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
-import { decode, FrameError } from '../protocol/decode.ts'
+import { answerId, decode, FrameError } from '../protocol/decode.ts'
 import { encodeFrame, errorBody } from '../protocol/encode.ts'
 import type { ServerFrame } from '../protocol/frames.ts'
 import type { Services } from '../registry/context.ts'
@@ -29,6 +29,8 @@ export interface WebSocketDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** Shared with the other transports. */
+  readonly addresses: Addresses
 }
 
 /** What is kept for one socket: the client's link as well. */
@@ -109,18 +111,12 @@ export class WebSocketFanout implements Fanout {
 /** The raw WebSocket transport: one JSON object a text frame, both ways. */
 export class WebSocketTransport {
   readonly #deps: WebSocketDependencies
-  readonly #addresses: Addresses
   readonly #visits: Visits
   #draining = false
 
   constructor(deps: WebSocketDependencies) {
     this.#deps = deps
     this.#visits = new Visits(deps)
-    const { limits, trustedProxies } = deps.live.rules.config
-    this.#addresses = createAddresses({
-      limit: limits.connectionsPerAddress,
-      proxied: trustedProxies.length > 0,
-    })
   }
 
   /** Browsers hide refused upgrades and try again for ever: only origin and overload are refused here. */
@@ -151,7 +147,7 @@ export class WebSocketTransport {
     const client = new Client(this.#deps.hub, peer, { address: peer.address, transport: 'websocket' })
     peer.client = client
     this.#deps.hub.add(client)
-    if (!this.#addresses.enter(peer.address)) {
+    if (!this.#deps.addresses.enter(peer.address)) {
       const { connectionsPerAddress } = this.#deps.live.rules.config.limits
       const error = new ClientError(
         'limit_exceeded',
@@ -207,7 +203,7 @@ export class WebSocketTransport {
   onClose(socket: Socket<Peer>, code: number): void {
     const peer = socket.state
     const { client } = peer
-    if (peer.counted) this.#addresses.leave(peer.address)
+    if (peer.counted) this.#deps.addresses.leave(peer.address)
     peer.counted = false
     peer.inbox?.clear()
     if (client === null) return
@@ -218,7 +214,7 @@ export class WebSocketTransport {
 
   /** How many addresses have connections that are counted. */
   get addresses(): number {
-    return this.#addresses.size
+    return this.#deps.addresses.size
   }
 
   /**
@@ -297,10 +293,10 @@ export class WebSocketTransport {
     let id: string | number | undefined
     try {
       const frame = decode(text)
-      id = frame.id
+      id = answerId(frame)
       const result = this.#deps.commands.execute(client, frame, text ?? '', inbox)
       if (!(result instanceof Promise)) return undefined
-      return result.catch((error: unknown) => this.#deps.commands.refuse(client, frame.id, error))
+      return result.catch((error: unknown) => this.#deps.commands.refuse(client, id, error))
     } catch (error) {
       if (error instanceof FrameError) {
         this.#deps.commands.refuse(client, error.id, error)

@@ -59,6 +59,7 @@ t.test('ACTIONS alone is a config; everything else has its default', async (t) =
     history: null,
     mailbox: false,
     conflate: null,
+    presence: null,
   })
 })
 
@@ -179,8 +180,8 @@ t.test('every problem is reported at once: key, what was expected, what came', a
     origins: ['https://ok.example', 'app.example'],
     trustedProxies: ['10.0.0.0/33'],
     channels: {
-      chat: { acces: 'public', publish: 'everybody', history: { count: 0, maxAge: 'week' }, presence: true },
-      quotes: { conflate: 'symbol' },
+      chat: { acces: 'public', publish: 'everybody', history: { count: 0, maxAge: 'week' }, presence: 'yes' },
+      quotes: { conflate: 'symbol', presence: { by: 'tab', leaveAfter: '2h', event: true } },
       messages: { access: 'user', delivery: 'mailbox' },
       feed: { delivery: 'transient', history: {} },
     },
@@ -207,13 +208,33 @@ t.test('every problem is reported at once: key, what was expected, what came', a
     'channels.chat.history.count': 'expected a whole number, 1 or more, got 0',
     'channels.chat.history.maxAge':
       "expected a duration such as '15s', '7d' or milliseconds, more than 0, got 'week'",
-    'channels.chat.presence': 'true comes with a later version',
+    'channels.chat.presence': "expected true, false or an object with by, events, leaveAfter, got 'yes'",
+    'channels.quotes.presence.by': "expected one of 'session', 'user', got 'tab'",
+    'channels.quotes.presence.leaveAfter':
+      "expected a duration such as '15s', '7d' or milliseconds, more than 0 up to an hour, got '2h'",
+    'channels.quotes.presence.event': "is no key of the config (did you mean 'events'?)",
     'channels.feed.delivery':
       "'transient' keeps nothing, but history says how much to keep: leave one of them out",
     'postgres.minConnections': 'expected at most maxConnections (2), got 5',
     'postgres.url': 'expected for the databases b, got nothing',
     'broker.prefetch': 'expected a whole number from 1 to 65535, got 0',
     'hooks.conect': "is no key of the config (did you mean 'connect'?)",
+  })
+})
+
+t.test('presence: true is by session and told at once; by user a reload is not told', async (t) => {
+  const of = (presence: unknown): unknown =>
+    resolve({ ACTIONS: {}, channels: { chat: { access: 'public', presence } } }).channels.get('chat')
+      ?.presence
+  t.strictSame(of(true), { by: 'session', events: true, leaveAfterMs: 0 })
+  t.strictSame(of({}), of(true))
+  t.strictSame(of(false), null)
+  t.strictSame(of(undefined), null)
+  t.strictSame(of({ by: 'user' }), { by: 'user', events: true, leaveAfterMs: 5_000 })
+  t.strictSame(of({ by: 'user', events: false, leaveAfter: '1m' }), {
+    by: 'user',
+    events: false,
+    leaveAfterMs: 60_000,
   })
 })
 
@@ -252,7 +273,7 @@ t.test(
         feed: { delivery: 'journaled', history: { count: 5, maxAge: '1h' }, presence: false },
       },
     })
-    const plain = { mailbox: false, conflate: null }
+    const plain = { mailbox: false, conflate: null, presence: null }
     const retention = { count: 1000, maxAgeMs: 604_800_000 }
     t.strictSame(Object.fromEntries(channels), {
       chat: { access: 'none', publish: 'none', history: null, ...plain },

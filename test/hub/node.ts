@@ -1,3 +1,4 @@
+import { createAddresses } from '../../src/auth/addresses.ts'
 import type { Test } from 'tap'
 import { MemoryBus } from '../../src/bus/memory.ts'
 import { createModuleLoader } from '../../src/config/modules.ts'
@@ -91,6 +92,8 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
     connections: hub,
     signal: new AbortController().signal,
     publish: async (channel, data) => ({ id: await publish(channel, data) }),
+    emit: () => Promise.reject(new Error('no other nodes here')),
+    presence: () => Promise.reject(new Error('no other nodes here')),
   }
   const { query } = options
   const mailboxes =
@@ -100,8 +103,9 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
   const subscriber: Subscriber = new Subscriber({ live, hub, journal, mailboxes, services })
   const deadlines = new Deadlines((client, code, reason) => hub.close(client, code, reason))
   const shared = { live, hub, subscriber, deadlines, services, counts }
+  const addresses = createAddresses({ limit: 1000, proxied: false })
   const commands = new Commands({ ...shared, publisher, history: new History(live, journal) })
-  const websocket = new WebSocketTransport({ ...shared, commands })
+  const websocket = new WebSocketTransport({ ...shared, commands, addresses })
   const { cursorsMs: everyMs = 3_600_000 } = options
   const cursors = new MovingCursors({
     journal,

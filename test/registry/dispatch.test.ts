@@ -30,6 +30,8 @@ function setup(): { services: Services; lines: Line[]; stop: AbortController } {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nobody looks at it
     connections: {} as Connections,
     publish: async () => ({ id: null }),
+    emit: async () => ({ count: 0, answered: 0, acks: [], missing: [] }),
+    presence: async () => ({ clients: [], count: 0 }),
     signal: stop.signal,
   }
   return { services, lines, stop }

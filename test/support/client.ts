@@ -13,6 +13,8 @@ export interface ClientOptions {
   readonly query?: string | Readonly<Record<string, string | number | readonly string[]>>
   readonly headers?: Readonly<Record<string, string>>
   readonly protocols?: readonly string[]
+  /** Where it connects from: of this machine, `127.0.0.9`. */
+  readonly localAddress?: string
   /** Authenticates with this token before `connect` resolves. */
   readonly token?: string
   /** Reads nothing from the socket until `resume`: a slow client. `connect` then waits for the upgrade only. */
@@ -82,6 +84,7 @@ export async function connect(
   const query = queryOf(options.query)
   const socket = new WebSocket(query === '' ? base : `${base}?${query}`, [...(options.protocols ?? [])], {
     headers: { ...options.headers },
+    ...(options.localAddress === undefined ? {} : { localAddress: options.localAddress }),
   })
   const client = new RawClient(socket)
   t.teardown(() => client.end())

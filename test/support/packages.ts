@@ -5,7 +5,7 @@ import { promisify } from 'node:util'
 
 const run = promisify(execFile)
 
-/** A program that tests run, and Debian's package that has it. */
+/** A program (or a library) that tests run, and Debian's package that has it. */
 interface Program {
   readonly name: string
   readonly package: string
@@ -23,9 +23,51 @@ export const CHROMIUM: Program = { name: 'chromium', package: 'chromium' }
 export const PSQL: Program = { name: 'psql', package: 'postgresql-client' }
 export const CURL: Program = { name: 'curl', package: 'curl' }
 export const PGBOUNCER: Program = { name: 'pgbouncer', package: 'pgbouncer', folders: ['/usr/sbin'] }
+export const HAPROXY: Program = { name: 'haproxy', package: 'haproxy', folders: ['/usr/sbin'] }
+export const NGINX: Program = { name: 'nginx', package: 'nginx-light', folders: ['/usr/sbin'] }
+export const APACHE: Program = { name: 'apache2', package: 'apache2-bin', folders: ['/usr/sbin'] }
+export const OPENSSL: Program = { name: 'openssl', package: 'openssl' }
+/** Modules of Debian's own Python (`/usr/bin/python3`). */
+const PYTHON_MODULES = ['/usr/lib/python3/dist-packages']
+export const PYTHON_SOCKETIO: Program = {
+  name: 'socketio',
+  package: 'python3-socketio',
+  folders: PYTHON_MODULES,
+}
+/** What it needs for polling, and for WebSockets. */
+export const PYTHON_REQUESTS: Program = {
+  name: 'requests',
+  package: 'python3-requests',
+  folders: PYTHON_MODULES,
+}
+export const PYTHON_WEBSOCKET: Program = {
+  name: 'websocket',
+  package: 'python3-websocket',
+  folders: PYTHON_MODULES,
+}
+export const PYTHON_WEBSOCKETS: Program = {
+  name: 'websockets',
+  package: 'python3-websockets',
+  folders: PYTHON_MODULES,
+}
 export const SCRIPT: Program = { name: 'script', package: 'bsdutils' }
 
-const ALL = [RABBITMQ, CHROMIUM, PSQL, CURL, PGBOUNCER, SCRIPT]
+const ALL = [
+  RABBITMQ,
+  CHROMIUM,
+  PSQL,
+  CURL,
+  PGBOUNCER,
+  HAPROXY,
+  NGINX,
+  APACHE,
+  OPENSSL,
+  PYTHON_SOCKETIO,
+  PYTHON_REQUESTS,
+  PYTHON_WEBSOCKET,
+  PYTHON_WEBSOCKETS,
+  SCRIPT,
+]
 
 /** The program's path; null where it is not installed. */
 export function find({ name, folders = [] }: Program): string | null {

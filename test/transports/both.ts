@@ -6,7 +6,7 @@ import { openHome } from '../../src/database/home.ts'
 import { Counts } from '../../src/ops/counts.ts'
 import { createLogger } from '../../src/ops/logger.ts'
 import { loadRegistry } from '../../src/registry/load.ts'
-import { buildRules } from '../../src/rules.ts'
+import { buildRules, type Live } from '../../src/rules.ts'
 import { wire, type Wired } from '../../src/wire.ts'
 import { startDaemon, type TestConfig, type TestDaemon } from '../support/daemon.ts'
 
@@ -49,7 +49,10 @@ export const CHANNELS: TestConfig = {
 }
 
 /** The parts of a node, listening: for tests that look at what a daemon shows to nobody. */
-export async function startParts(t: Test, input: TestConfig): Promise<Wired & { ws: string; port: number }> {
+export async function startParts(
+  t: Test,
+  input: TestConfig,
+): Promise<Wired & { ws: string; port: number; live: Live }> {
   const root = process.cwd()
   const log = createLogger({ level: 'debug', destination: { write: () => undefined } })
   const whole = { ACTIONS: {}, host: '127.0.0.1', port: 0, postgres: false as const, ...input }
@@ -59,7 +62,8 @@ export async function startParts(t: Test, input: TestConfig): Promise<Wired & { 
   const home = await openHome(null, [], log)
   const stop = new AbortController()
   const counts = new Counts()
-  const parts = await wire({ live: { rules }, home, log, counts, signal: stop.signal, group: undefined })
+  const live = { rules }
+  const parts = await wire({ live, home, log, counts, signal: stop.signal, group: undefined })
   await parts.join()
   const address = await parts.listen()
   t.teardown(async () => {
@@ -70,5 +74,5 @@ export async function startParts(t: Test, input: TestConfig): Promise<Wired & { 
   })
   const port = 'port' in address ? address.port : 0
   await Promise.all(parts.sources.all.map((source) => source.start({} as never)))
-  return { ...parts, ws: `ws://127.0.0.1:${port}/ws`, port }
+  return { ...parts, ws: `ws://127.0.0.1:${port}/ws`, port, live }
 }

@@ -378,9 +378,9 @@ onBoth('unknown paths are 404 and wrong methods 405 with Allow, both as JSON', a
     t.match(answer, { status: 404, body: { error: { code: 'not_found' } } }, path)
   }
   for (const [method, path, allow] of [
-    ['GET', '/publish?channel=chat:a', 'POST'],
+    ['GET', '/publish?channel=chat:a', 'POST, OPTIONS'],
     ['PUT', '/api/publish', 'POST'],
-    ['OPTIONS', '/publish', 'POST'],
+    ['OPTIONS', '/api/publish', 'POST'],
     ['POST', '/healthz', 'GET, HEAD'],
     ['DELETE', '/metrics', 'GET, HEAD'],
   ] as const) {

@@ -228,11 +228,14 @@ onBoth(
     await until('hooks have ended', () => parts.deadlines.size === 0)
     await sleep(50)
     // One that was cut off before it was accepted may come this late.
-    await until('the late ones have gone', () => parts.hub.size === 0 && parts.websocket.addresses === 0)
+    await until(
+      'the late ones have gone',
+      () => parts.hub.size === 0 && parts.transports.websocket.addresses === 0,
+    )
     t.equal(parts.hub.channels.size, 0)
     t.equal(parts.hub.of('42').length, 0)
     t.equal(parts.deadlines.size, 0)
-    t.equal(parts.websocket.addresses, 0)
+    t.equal(parts.transports.websocket.addresses, 0)
     for (const channel of ['chat:a', 'live:a', 'chat:slow']) t.equal(parts.listener.subscribers(channel), 0)
   },
 )

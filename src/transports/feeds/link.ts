@@ -1,0 +1,225 @@
+import type { Client } from '../../hub/client.ts'
+import type { ResponseStream } from '../../listeners/listener.ts'
+import type { ServerFrame } from '../../protocol/frames.ts'
+import { Block, type Chain } from './chain.ts'
+import type { FeedFanout } from './fanout.ts'
+import { type Arrival, LOST, type RequestLink } from './arrival.ts'
+import type { Writer } from './writer.ts'
+
+export interface FeedDependencies {
+  readonly fanout: FeedFanout
+  readonly hub: { sending(units: number): void }
+  /** The cursor of who has everything; null before the journal was reached. */
+  cursor(): string | null
+  /** What authorises requests in the name of the client; null where there are none. */
+  secretOf(client: Client): string | null
+}
+
+/** The headers of all feeds. */
+export const FEED_HEADERS: Readonly<Record<string, string>> = {
+  'Cache-Control': 'no-store',
+  // nginx would keep it until its buffers are full.
+  'X-Accel-Buffering': 'no',
+  'X-Content-Type-Options': 'nosniff',
+}
+
+/**
+ * An endless answer as a client's link. It begins with the first proof that the client was let in: an answer to its
+ * subscriptions, or `open`; until then frames wait, and a close is an HTTP status.
+ */
+export class FeedLink implements RequestLink {
+  readonly writer: Writer
+  readonly #deps: FeedDependencies
+  readonly #arrival: Arrival
+  readonly #topics = new Set<string>()
+  /** Frames that came before the answer began; null after it. */
+  #early: ServerFrame[] | null = []
+  #stream: ResponseStream | null = null
+  /** What came in this turn of the event loop. */
+  #tail: Chain | null = null
+  #quiet = false
+  #ended = false
+  #leftWith = LOST
+  /** On a topic of those who miss nothing on any of their channels. */
+  #missesNothing = false
+  /** On all that it asked for: what it is on before it is not yet the whole. */
+  #settled = false
+  #held = false
+
+  constructor(deps: FeedDependencies, writer: Writer, arrival: Arrival) {
+    this.#deps = deps
+    this.writer = writer
+    this.#arrival = arrival
+  }
+
+  /** Whether the id of a message that comes by a topic is a cursor for all the client's channels. */
+  get complete(): boolean {
+    return this.#missesNothing && this.#settled
+  }
+
+  get begun(): boolean {
+    return this.#early === null
+  }
+
+  get bufferedBytes(): number {
+    const waiting = this.#tail === null ? 0 : this.#tail.byteLength
+    return this.#stream === null ? waiting : this.#stream.bufferedBytes + waiting
+  }
+
+  send(frame: ServerFrame): boolean {
+    if (this.#ended) return false
+    if (this.#early !== null && frame.type === 'subscribed') this.#begin()
+    if (this.#early !== null) {
+      // What can't be written is to fail for who sends it, not when the answer begins.
+      if (frame.type === 'event') void frame.args.json
+      this.#early.push(frame)
+      return true
+    }
+    const text = this.#write(frame)
+    if (text === '') return true
+    // May find that the client is too slow, and close it.
+    this.#deps.hub.sending(text.length)
+    return this.give(new Block(text))
+  }
+
+  /** Hands on what is written already, and may be shared with others. */
+  give(block: Block): boolean {
+    if (this.#ended || this.#stream === null) return false
+    if (block.text === '') return true
+    if (this.#tail === null) {
+      this.#tail = block.alone
+      this.#deps.fanout.await(this)
+    } else this.#tail = this.#tail.with(block)
+    return true
+  }
+
+  cork(write: () => void): void {
+    write()
+  }
+
+  join(topic: string): void {
+    if (this.#ended) return
+    this.#topics.add(topic)
+    this.#deps.fanout.join(topic, this)
+    if (!isCompleteTopic(topic)) return
+    this.#missesNothing = true
+    this.#tellPlace()
+  }
+
+  leave(topic: string): void {
+    if (!this.#topics.delete(topic)) return
+    this.#deps.fanout.leave(topic, this)
+    if (isCompleteTopic(topic)) this.#missesNothing = false
+  }
+
+  holdPlace(): void {
+    this.#held = true
+  }
+
+  open(): void {
+    this.#begin()
+    this.#held = false
+    this.#settled = true
+    this.#tellPlace()
+    this.flush()
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#ended) return
+    this.#leftWith = code
+    const stream = this.#stream
+    if (stream === null) {
+      this.#end()
+      return this.#arrival.refuseByClose(code, reason)
+    }
+    this.give(new Block(this.writer.format.close(code, reason)))
+    const last = this.#tail
+    this.#end()
+    stream.cork(() => {
+      if (last !== null) stream.write(last.bytes)
+      stream.end()
+    })
+  }
+
+  terminate(): void {
+    const stream = this.#stream
+    this.#end()
+    if (stream !== null) stream.terminate()
+    else this.#arrival.refuseByClose(this.#leftWith, 'ended')
+  }
+
+  /** What came in this turn goes to the engine. */
+  flush(): void {
+    const tail = this.#tail
+    if (tail === null || this.#stream === null) return
+    this.#tail = null
+    this.#quiet = false
+    this.#stream.write(tail.bytes)
+    // What the engine took at once never drains.
+    this.#arrival.client.onDrain()
+  }
+
+  /** Whether nothing was sent since this was asked last. */
+  isQuiet(): boolean {
+    const { bufferedBytes } = this
+    const quiet = this.#quiet && bufferedBytes === 0
+    this.#quiet = true
+    return quiet
+  }
+
+  #begin(): void {
+    const early = this.#early
+    if (this.#ended || early === null) return
+    this.#early = null
+    const { response, headers } = this.#arrival
+    const { format } = this.writer
+    const head = { ...format.headers, ...FEED_HEADERS, ...headers }
+    const handlers = { onDrain: () => this.#arrival.client.onDrain(), onClose: () => this.#gone() }
+    this.#stream = response.stream(200, head, handlers, FILLER)
+    // The client has gone: its arrival is told so.
+    if (this.#stream === null) return this.#end()
+    this.#deps.fanout.add(this)
+    this.give(new Block(format.opening()))
+    for (const frame of early) this.send(frame)
+    // Together with the head.
+    this.flush()
+  }
+
+  /** From where the client goes on, should it lose the connection before anything comes. */
+  #tellPlace(): void {
+    const cursor = this.complete ? this.#deps.cursor() : null
+    if (cursor !== null) this.send({ type: 'cursor', cursor })
+  }
+
+  #write(frame: ServerFrame): string {
+    const { format } = this.writer
+    if (frame.type === 'welcome') {
+      return format.welcome(frame, () => this.#deps.secretOf(this.#arrival.client))
+    }
+    return format.frame(frame, !this.#held && 'complete' in frame && frame.complete)
+  }
+
+  #gone(): void {
+    this.#end()
+    this.#arrival.leave(this.#leftWith)
+  }
+
+  /** Off all topics; nothing is handed on any more. */
+  #end(): void {
+    this.#ended = true
+    this.#early = null
+    this.#tail = null
+    this.#missesNothing = false
+    for (const topic of this.#topics) this.#deps.fanout.leave(topic, this)
+    this.#topics.clear()
+    this.#deps.fanout.remove(this)
+  }
+}
+
+/** An empty line, which means nothing in any of the formats. */
+const FILLER = Buffer.from('\n')
+
+/** No channel has such a name: see `completeTopic`. */
+function isCompleteTopic(topic: string): boolean {
+  return topic.startsWith(' ')
+}

@@ -1,0 +1,38 @@
+import { Decoder, Encoder, type Packet, PacketType } from 'socket.io-parser'
+import { noteOrigin } from './origin.ts'
+
+/**
+ * The library's parser with a bound on what one packet may hold: a client may announce binary parts and never send
+ * the last of them.
+ */
+export function boundedParser(maxBytes: number): { Encoder: typeof Encoder; Decoder: typeof Decoder } {
+  return {
+    Encoder,
+    Decoder: class extends Decoder {
+      #bytes = 0
+
+      constructor() {
+        super({ maxAttachments: MAX_ATTACHMENTS })
+        this.on('decoded', (packet: Packet) => {
+          const bytes = this.#bytes
+          this.#bytes = 0
+          if (packet.type !== PacketType.EVENT) return
+          noteOrigin(packet.data as object, { ackId: packet.id, bytes })
+        })
+      }
+
+      override add(part: unknown): void {
+        this.#bytes += PART_BYTES + (typeof part === 'string' ? part.length * 2 : (part as Buffer).length)
+        if (this.#bytes > PART_BYTES * (MAX_ATTACHMENTS + 1) + 2 * maxBytes) {
+          throw new Error(`a packet of more than ${maxBytes} bytes with its attachments`)
+        }
+        super.add(part)
+      }
+    },
+  }
+}
+
+const MAX_ATTACHMENTS = 10
+
+/** What a part costs beside its bytes. */
+const PART_BYTES = 64
