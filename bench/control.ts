@@ -7,6 +7,7 @@
  *   node --import tsx bench/control.ts <port> [<database>]
  */
 import { App } from 'uWebSockets.js'
+import { Server } from 'socket.io'
 import type { HttpResponse, WebSocket } from 'uWebSockets.js'
 import { openJournal } from './control-journal.ts'
 import type { Kept } from './control-journal.ts'
@@ -29,6 +30,14 @@ let session = 0
 
 const database = process.argv[3]
 const journal = database === undefined ? null : await openJournal(database, publish)
+
+/** Who is on which channel, beside those for whom the library knows. */
+const streams = new Map<string, Set<HttpResponse>>()
+const parked = new Map<string, Set<HttpResponse>>()
+const rooms = new Set<string>()
+/** The newest publications, for those who poll. */
+const recent: { position: number; channel: string; message: string }[] = []
+let published = 0
 
 const app = App()
   .ws<object>('/ws', {
@@ -58,11 +67,43 @@ const app = App()
       }
     })
   })
+  .get('/sse', (res, req) => {
+    const channel = req.getQuery('channel') ?? ''
+    const set = setOf(streams, channel)
+    res.onAborted(() => set.delete(res))
+    res.writeHeader('content-type', 'text/event-stream')
+    res.write('event: welcome\ndata: {}\n\n')
+    set.add(res)
+  })
+  .get('/poll', (res, req) => {
+    const channel = req.getQuery('channel') ?? ''
+    const since = req.getQuery('since')?.slice(EPOCH.length + 1)
+    const missed = since === undefined ? [] : recent.filter((one) => one.position > Number(since))
+    if (since === undefined || missed.length > 0) {
+      const messages = missed.filter((one) => one.channel === channel).map(({ message }) => message)
+      res.writeHeader('content-type', 'application/json').end(answer(messages.join(',')))
+      return
+    }
+    const set = setOf(parked, channel)
+    res.onAborted(() => set.delete(res))
+    set.add(res)
+  })
   .listen('127.0.0.1', port, (socket) => {
     if (socket) return
     console.error(`control: port ${port} is taken`)
     process.exit(1)
   })
+
+const io = new Server({ transports: ['websocket'], perMessageDeflate: false })
+io.attachApp(app)
+io.of(/^\/[a-z]+$/).on('connection', (client) => {
+  client.on('subscribe', (rest: string, ack: (answer: object) => void) => {
+    const channel = `${client.nsp.name.slice(1)}:${rest}`
+    void client.join(channel)
+    rooms.add(channel)
+    ack({ channel })
+  })
+})
 
 function handle(ws: WebSocket<object>, frame: Frame): void {
   if (frame.type === 'subscribe' && frame.since !== undefined) {
@@ -78,9 +119,33 @@ function handle(ws: WebSocket<object>, frame: Frame): void {
   }
 }
 
-function publish(channel: string, json: string, position?: string): void {
-  const id = position === undefined ? '' : `"id":"${EPOCH}-${position}",`
-  app.publish(channel, `{"type":"message","channel":"${channel}",${id}"data":${json},"time":${Date.now()}}`)
+function publish(channel: string, json: string, position = String(++published)): void {
+  const id = journal === null ? '' : `"id":"${EPOCH}-${position}",`
+  const message = `{"channel":"${channel}",${id}"data":${json},"time":${Date.now()}}`
+  app.publish(channel, `{"type":"message",${message.slice(1)}`)
+  const feeds = streams.get(channel)
+  if (feeds !== undefined) {
+    const block = Buffer.from(`event: message\ndata: ${message}\n\n`)
+    // Corked: each part of a chunk would be a system call of its own otherwise, at a quarter of the speed. Not within
+    // a WebSocket's handler, for there that socket is, and nothing else can be.
+    setImmediate(() => {
+      for (const res of feeds) res.cork(() => void res.write(block))
+    })
+  }
+  recent.push({ position: published, channel, message })
+  if (recent.length > 100) recent.shift()
+  const waiting = parked.get(channel)
+  if (waiting !== undefined) {
+    parked.delete(channel)
+    const body = answer(message)
+    for (const res of waiting) res.writeHeader('content-type', 'application/json').end(body)
+  }
+  if (rooms.has(channel)) {
+    const [subsystem = ''] = channel.split(':')
+    io.of(`/${subsystem}`)
+      .to(channel)
+      .emit('message', { channel, data: JSON.parse(json), time: Date.now() })
+  }
 }
 
 async function keep(res: HttpResponse, channel: string, json: string): Promise<void> {
@@ -119,4 +184,14 @@ function readBody(res: HttpResponse, done: (body: string) => void): void {
     head = Buffer.concat([head ?? Buffer.alloc(0), Buffer.from(chunk)])
     if (isLast) done(head.toString())
   })
+}
+
+function setOf(sets: Map<string, Set<HttpResponse>>, channel: string): Set<HttpResponse> {
+  let set = sets.get(channel)
+  if (set === undefined) sets.set(channel, (set = new Set()))
+  return set
+}
+
+function answer(messages: string): string {
+  return `{"cursor":"${EPOCH}-${published}","recovered":true,"lost":[],"messages":[${messages}]}`
 }

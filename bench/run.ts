@@ -3,8 +3,9 @@ import { parseArgs } from 'node:util'
 import { commitToClient } from './scenarios/commit-to-client.ts'
 import { contention } from './scenarios/contention.ts'
 import { fanout } from './scenarios/fanout.ts'
+import { poll, socketio, sse } from './scenarios/feeds.ts'
 import { http } from './scenarios/http.ts'
-import { idle } from './scenarios/idle.ts'
+import { idle, parked } from './scenarios/idle.ts'
 import { journalHttp } from './scenarios/journal-http.ts'
 import { journalSql } from './scenarios/journal-sql.ts'
 import { journaled } from './scenarios/journaled.ts'
@@ -30,6 +31,10 @@ const SCENARIOS: readonly Scenario[] = [
   latency,
   http,
   idle,
+  parked,
+  sse,
+  poll,
+  socketio,
   start,
   journalHttp,
   journalSql,

@@ -9,6 +9,9 @@
  * Each is answered by one line of JSON.
  *
  *   open count=1000 path=/ws ramp=128 answer=subscribed frame={"type":"subscribe","id":1,"channel":"a:%d"}
+ *   open speak=sse count=1000 path=/sse?channel=a:1 answer=welcome      as EventSource; speak=poll: long-polling
+ *   open speak=socketio count=1000 path=/socket.io/?EIO=4&transport=websocket answer=43 frame=/a 1
+ *                                         joins the namespace /a and subscribes to 1 there
  *   open … missed=100 …                   each answer must hold what was missed: 100 numbered messages
  *   send answer=subscribed frame=…        a frame on every connection
  *   publish channel=a:1 flight=16 rate=0 seconds=4 warmup=0.5 size=128 lowat=1
@@ -93,9 +96,17 @@ static void measure(char *line, enum how how) {
   phase_start(&plan);
 }
 
+static enum speech speech_of(const char *name) {
+  static const char *names[] = {"websocket", "socketio", "sse", "poll"};
+  for (int i = 0; i < 4; i++) {
+    if (strcmp(name, names[i]) == 0) return (enum speech)i;
+  }
+  fail("speak=%s: websocket, socketio, sse or poll", name);
+}
+
 void command_run(char *line) {
   if (strncmp(line, "open ", 5) == 0) {
-    opening_start((uint32_t)number(line, "count", 1), (uint32_t)number(line, "ramp", 128),
+    opening_start(speech_of(word(line, "speak", "websocket")), (uint32_t)number(line, "count", 1), (uint32_t)number(line, "ramp", 128),
                   word(line, "path", "/ws"), word(line, "frame", ""), word(line, "answer", ""));
     opening_expect((uint32_t)number(line, "missed", 0));
   } else if (strncmp(line, "send ", 5) == 0) {

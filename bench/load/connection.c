@@ -118,6 +118,9 @@ static void readable(struct conn *c) {
   size_t used = 0;
   if (c->kind == REQUESTER) {
     used = http_response(c, buffer, have);
+  } else if (c->speech == SSE || c->speech == POLL) {
+    if (c->state == UPGRADING) used = feed_opened(c, buffer, have);
+    if (c->state == OPEN) used += feed_read(c, buffer + used, have - used);
   } else {
     if (c->state == UPGRADING) used = websocket_upgraded(c, buffer, have);
     if (c->state == OPEN) used += websocket_frames(c, buffer + used, have - used);

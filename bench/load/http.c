@@ -15,7 +15,7 @@ void http_queue_post(struct conn *c, const char *channel, const char *body, size
   conn_queue(c, body, length);
 }
 
-static size_t content_length(const char *head, const char *end) {
+size_t http_content_length(const char *head, const char *end) {
   for (const char *line = head; line < end; line++) {
     if (strncasecmp(line, "\r\ncontent-length:", 17) == 0) return strtoul(line + 17, NULL, 10);
   }
@@ -26,7 +26,7 @@ static size_t content_length(const char *head, const char *end) {
 size_t http_response(struct conn *c, const char *bytes, size_t length) {
   const char *end = memmem(bytes, length, "\r\n\r\n", 4);
   if (!end || length < 12) return 0;
-  size_t total = (size_t)(end - bytes) + 4 + content_length(bytes, end);
+  size_t total = (size_t)(end - bytes) + 4 + http_content_length(bytes, end);
   if (length < total) return 0;
   bool ok = memcmp(bytes + 9, "200", 3) == 0;
   if (!ok) note_error(bytes, total);

@@ -12,10 +12,11 @@
 
 enum kind { SUBSCRIBER, PUBLISHER, REQUESTER };
 enum state { CLOSED, CONNECTING, UPGRADING, OPEN };
+enum speech { WEBSOCKET, SOCKETIO, SSE, POLL };
 
 struct conn {
   int fd;
-  uint8_t kind, state;
+  uint8_t kind, state, speech;
   bool answered; /* a subscriber has got the answer that everybody waits for */
   bool waiting;  /* EPOLLOUT is asked for */
   uint32_t index;
@@ -79,13 +80,22 @@ size_t websocket_upgraded(struct conn *c, const char *bytes, size_t length);
 size_t websocket_frames(struct conn *c, const char *bytes, size_t length);
 void websocket_queue_text(struct conn *c, const char *text, size_t length);
 
+/* feed.c: subscribers over HTTP, and Socket.IO's packets in WebSocket texts */
+void feed_ask(struct conn *c, const char *path);
+size_t feed_opened(struct conn *c, const char *bytes, size_t length);
+size_t feed_read(struct conn *c, const char *bytes, size_t length);
+void socketio_on_text(struct conn *c, const char *text, size_t length);
+
 /* http.c */
 void http_queue_post(struct conn *c, const char *channel, const char *body, size_t length);
 size_t http_response(struct conn *c, const char *bytes, size_t length);
+size_t http_content_length(const char *head, const char *end);
 
 /* opening.c: the ramp of subscribers, and frames that all of them send */
-void opening_start(uint32_t count, uint32_t ramp, const char *path, const char *frame, const char *answer);
+void opening_start(enum speech speech, uint32_t count, uint32_t ramp, const char *path, const char *frame,
+                   const char *answer);
 void opening_expect(uint32_t missed);
+const char *opening_frame(void);
 void opening_send(const char *frame, const char *answer);
 void opening_on_open(struct conn *c);
 void opening_on_text(struct conn *c, const char *text, size_t length);

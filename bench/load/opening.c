@@ -9,6 +9,7 @@ static struct {
   uint32_t wanted, started, open, answered, ramp;
   uint32_t missed, recovered; /* how many messages each answer must hold, and the answers that hold them */
   uint64_t messages;
+  enum speech speech;
   char path[512], frame[4096], answer[64];
   uint64_t startedAt, deadline;
 } opening;
@@ -32,7 +33,8 @@ size_t expand(char *to, size_t room, const char *template, uint32_t index) {
 static void begin(const char *frame, const char *answer) {
   snprintf(opening.frame, sizeof opening.frame, "%s", frame);
   opening.answer[0] = 0;
-  if (*answer) snprintf(opening.answer, sizeof opening.answer, "\"type\":\"%s\"", answer);
+  bool framed = opening.speech == WEBSOCKET;
+  if (*answer) snprintf(opening.answer, sizeof opening.answer, framed ? "\"type\":\"%s\"" : "%s", answer);
   opening.active = true;
   opening.answered = opening.missed = opening.recovered = 0;
   opening.messages = 0;
@@ -41,7 +43,8 @@ static void begin(const char *frame, const char *answer) {
 }
 
 /* No more than `ramp` connections are being made at once: the server's queue of them is short. */
-void opening_start(uint32_t count, uint32_t ramp, const char *path, const char *frame, const char *answer) {
+void opening_start(enum speech speech, uint32_t count, uint32_t ramp, const char *path, const char *frame,
+                   const char *answer) {
   if (load.subscriberCount) fail("the subscribers are open already: close first");
   load.subscribers = calloc(count, sizeof *load.subscribers);
   load.subscriberCount = count;
@@ -49,9 +52,12 @@ void opening_start(uint32_t count, uint32_t ramp, const char *path, const char *
   opening.wanted = count;
   opening.started = opening.open = 0;
   opening.ramp = ramp;
+  opening.speech = speech;
   snprintf(opening.path, sizeof opening.path, "%s", path);
   begin(frame, answer);
 }
+
+const char *opening_frame(void) { return opening.frame; }
 
 /* Each answer must say that all was recovered, and hold so many messages, numbered without a gap. */
 void opening_expect(uint32_t missed) { opening.missed = missed; }
@@ -79,7 +85,7 @@ void opening_send(const char *frame, const char *answer) {
 
 static void say(struct conn *c) {
   opening.open++;
-  if (!opening.frame[0]) return;
+  if (!opening.frame[0] || c->speech == SOCKETIO) return;
   char text[4096];
   size_t n = expand(text, sizeof text, opening.frame, c->index);
   websocket_queue_text(c, text, n);
@@ -117,7 +123,9 @@ void opening_step(void) {
       char path[512];
       expand(path, sizeof path, opening.path, c - load.subscribers);
       conn_open(c, SUBSCRIBER, (uint32_t)(c - load.subscribers));
-      websocket_upgrade(c, path);
+      c->speech = (uint8_t)opening.speech;
+      if (c->speech == SSE || c->speech == POLL) feed_ask(c, path);
+      else websocket_upgrade(c, path);
     } else {
       say(c);
     }

@@ -69,6 +69,10 @@ static void on_text(struct conn *c, const char *text, size_t length) {
     }
     return;
   }
+  if (c->speech == SOCKETIO) {
+    socketio_on_text(c, text, length);
+    return;
+  }
   if (IS_TYPE(text, length, "message")) {
     phase_on_message(c, text, length);
     return;

@@ -1,3 +1,5 @@
+import type { Speech } from '../support/load.ts'
+import type { Row } from '../support/report.ts'
 import { hasDaemon, row, withLoad } from '../support/scenario.ts'
 import type { Bench, Rounds, Scenario } from '../support/scenario.ts'
 import { removeFolder, startControl, startDaemon } from '../support/server.ts'
@@ -39,6 +41,42 @@ export const idle: Scenario = {
       row(`${title}, each subscribed to its own channel`, figure, rounds, (r) => r.subscribed / 1024),
     ]
   },
+}
+
+/** As `idle`, by transport: subscribed to one channel, and nothing comes. */
+export const parked: Scenario = {
+  name: 'parked',
+  async run(bench) {
+    const count = bench.quick ? 2_000 : 10_000
+    const rows: Row[] = []
+    for (const speech of ['sse', 'poll', 'socketio'] as const) {
+      const rounds: Rounds<number> = { control: [], daemon: [] }
+      for (let round = 0; round < bench.rounds; round++) {
+        for (const kind of hasDaemon(bench) ? (['control', 'daemon'] as const) : (['control'] as const)) {
+          bench.say(`${speech}, parked: round ${round + 1} of ${bench.rounds}, ${kind}`)
+          const server = await (kind === 'control' ? startControl() : startDaemon())
+          try {
+            rounds[kind].push(await parkedBytes(server, speech, count))
+          } finally {
+            await server.stop()
+            await removeFolder(server.folder)
+          }
+        }
+      }
+      const title = `${count.toLocaleString('en')} parked: ${speech}`
+      rows.push(row(title, 'KiB of the process each', rounds, (bytes) => bytes / 1024))
+    }
+    return rows
+  },
+}
+
+async function parkedBytes(server: Server, speech: Speech, count: number): Promise<number> {
+  await withLoad(server, (load) => load.openOther(100, speech, 'kept:1'))
+  const before = await atRest(server)
+  return withLoad(server, async (load) => {
+    await load.openOther(count, speech, 'kept:1')
+    return ((await atRest(server)) - before) / count
+  })
 }
 
 async function measure(bench: Bench, server: Server): Promise<Bytes> {

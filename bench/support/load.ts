@@ -64,6 +64,19 @@ export interface Opened {
   readonly error: string
 }
 
+/** What subscribers may speak beside raw WebSocket. */
+export type Speech = 'sse' | 'poll' | 'socketio'
+
+/** How each says which channel it wants, and what it waits for. */
+const SPEECHES: Record<Speech, (channel: string) => string> = {
+  sse: (channel) => `speak=sse path=/sse?channel=${channel} answer=welcome`,
+  poll: (channel) => `speak=poll path=/poll?wait=60&channel=${channel} answer="cursor"`,
+  socketio: (channel) => {
+    const [subsystem, rest] = channel.split(':')
+    return `speak=socketio path=/socket.io/?EIO=4&transport=websocket answer=,0[ frame=/${subsystem} ${rest}`
+  },
+}
+
 type Answer = Measured | Opened | { readonly event: 'closed' }
 
 export interface RecoverOptions {
@@ -138,6 +151,11 @@ export class Load {
   async open(count: number, channel?: string): Promise<void> {
     const frame = channel === undefined ? '' : ` ${subscribe(channel)}`
     opened(await this.#ask(`open count=${count} path=/ws${frame}`))
+  }
+
+  /** Opens subscribers that don't speak raw WebSocket. */
+  async openOther(count: number, speech: Speech, channel: string): Promise<void> {
+    opened(await this.#ask(`open count=${count} ${SPEECHES[speech](channel)}`))
   }
 
   /** Opens connections all at once, each with a cursor. */
