@@ -39,7 +39,6 @@ export function readingsOf(
     aggregator: 'sum' | 'max' = 'sum',
   ): Reading => ({
     aggregator,
-
     name,
     help,
     kind: 'gauge',

@@ -17,6 +17,7 @@ const FROZEN = [
   'calls',
   'compression',
   'socketio',
+  'engineio',
   'pingMs',
   'pongMs',
   'dev',

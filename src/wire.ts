@@ -224,6 +224,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     counts,
     health,
     connections: () => hub.size,
+    transports: () => hub.transports,
     channels: () => hub.channels.size,
     journal,
   })

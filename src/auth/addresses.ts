@@ -1,4 +1,4 @@
-import { customerOf, isLoopback } from './ip.ts'
+import { customerOf, isAnybody } from './ip.ts'
 
 export interface AddressesOptions {
   /** Connections that one address may have. */
@@ -22,13 +22,12 @@ export interface Addresses {
 
 export function createAddresses({ limit, proxied }: AddressesOptions): Addresses {
   const counts = new Map<string, number>()
-  const spares = (address: string): boolean => !proxied && (address === '' || isLoopback(address))
   return {
     get size() {
       return counts.size
     },
     enter(address) {
-      if (spares(address)) return true
+      if (isAnybody(address, proxied)) return true
       const customer = customerOf(address)
       const count = counts.get(customer) ?? 0
       if (count >= limit) return false
@@ -36,7 +35,7 @@ export function createAddresses({ limit, proxied }: AddressesOptions): Addresses
       return true
     },
     leave(address) {
-      if (spares(address)) return
+      if (isAnybody(address, proxied)) return
       const customer = customerOf(address)
       const count = counts.get(customer)
       if (count === undefined) return

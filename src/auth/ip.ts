@@ -24,6 +24,14 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
+ * Whether it may stand for everyone: this machine's own address, or the unix socket, where no `trustedProxies` are
+ * named. Behind a proxy on this machine all clients have it; nobody is limited for what others do.
+ */
+export function isAnybody(address: string, proxied: boolean): boolean {
+  return !proxied && (address === '' || isLoopback(address))
+}
+
+/**
  * What one customer has: an IPv4 address, or the /64 of an IPv6 address, for whoever has one of those has
  * 2^64 addresses. Text that is no address stays as it is.
  */

@@ -149,15 +149,24 @@ export interface SocketIoConfig {
   /** Further namespaces, and other subsystems behind them; `/` is no subsystem where it is not among them. */
   readonly namespaces: ReadonlyMap<string, string>
   readonly transports: readonly ('polling' | 'websocket')[]
-  /** How often the server pings, and how long an answer may take. */
-  readonly pingMs: number
-  readonly pongMs: number
-  /** A packet of a client. */
-  readonly maxPayloadBytes: number
-  /** How long a connection may be in no namespace. */
-  readonly connectMs: number
+  /** How often the server pings, and how long an answer may take. Null: as for all clients. */
+  readonly pingMs: number | null
+  readonly pongMs: number | null
+  /** A packet of a client. Null: `limits.frameBytes`. */
+  readonly maxPayloadBytes: number | null
+  /** How long a connection may be in no namespace. Null: `limits.authenticationMs`. */
+  readonly connectMs: number | null
   /** Whether an action's result that is a list is given to the client's callback as its several arguments. */
   readonly spread: boolean
+}
+
+/** Engine.IO clients without Socket.IO on top. */
+export interface EngineIoConfig extends Pick<
+  SocketIoConfig,
+  'path' | 'transports' | 'pingMs' | 'pongMs' | 'maxPayloadBytes'
+> {
+  /** Whose clients' messages are their own; null: each message is one frame of the protocol. */
+  readonly subsystem: string | null
 }
 
 /** The addresses that pages of the predecessors ask at. */
@@ -202,6 +211,8 @@ export interface Config {
   readonly compression: boolean
   /** Null: Socket.IO is not served. */
   readonly socketio: SocketIoConfig | null
+  /** Null: Engine.IO alone is not served. */
+  readonly engineio: EngineIoConfig | null
   readonly pingMs: number
   readonly pongMs: number
   /** Deadline of a graceful stop. */

@@ -15,6 +15,7 @@ export const DEFAULTS = {
   calls: { prefix: '/call' },
   streamCallbacks: ['parent.handle'],
   log: { level: 'info' },
+  engineio: { path: '/engine.io/', transports: ['polling', 'websocket'] },
   socketio: { path: '/socket.io/', transports: ['polling', 'websocket'] },
   postgres: { minConnections: 1, maxConnections: 20, cleanupTimeoutMs: 10_000 },
   broker: { exchange: 'livemessages', prefetch: 100, maxAttempts: 5 },

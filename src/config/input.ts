@@ -95,6 +95,12 @@ export interface ConfigInput {
    */
   socketio?: false | SocketIoInput
   /**
+   * Engine.IO clients without Socket.IO on top: the whole protocol over long-polling or WebSocket, as the client's
+   * library finds them to work. `false`: they are not served.
+   * @default false
+   */
+  engineio?: false | EngineIoInput
+  /**
    * How often the server pings a quiet connection.
    * @default '25s'
    */
@@ -307,6 +313,37 @@ export interface SocketIoInput {
    * @default false
    */
   spread?: boolean
+}
+
+export interface EngineIoInput {
+  /** @default '/engine.io/' */
+  path?: string
+  /**
+   * Whose clients' messages are their own, texts or binary data, and no frames of the protocol: each one calls the
+   * subsystem's action `message`, and the event `message` with one text or Buffer goes out as such.
+   * @default none: each message is one frame
+   */
+  subsystem?: string
+  /**
+   * How clients may connect. Across several nodes, polling needs a proxy that keeps a client on one node.
+   * @default ['polling', 'websocket']
+   */
+  transports?: ('polling' | 'websocket')[]
+  /**
+   * How often the server pings.
+   * @default the config's `ping`
+   */
+  ping?: Duration
+  /**
+   * How long a client may leave a ping unanswered.
+   * @default the config's `pong`
+   */
+  pong?: Duration
+  /**
+   * A message of a client, and the body of a request with several.
+   * @default limits.frameBytes
+   */
+  maxPayload?: Size
 }
 
 export interface AuthInput {

@@ -16,7 +16,7 @@ import { configSchema } from './schema.ts'
 import type { Parsed } from './schema.ts'
 import { resolvePredecessors } from './predecessors.ts'
 import { resolveBroker, resolvePostgres } from './servers.ts'
-import { resolveSocketIo } from './socketio.ts'
+import { resolveEngineIo, resolveSocketIo } from './socketio.ts'
 import { settingsOfEnv, settingsOfFlags, settingsOfIni } from './settings.ts'
 import type { Flags } from './settings.ts'
 import { defined, isRecord } from './values.ts'
@@ -129,12 +129,7 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
         "browser sends the cookie by itself; name the origins of your pages in place of '*'",
     )
   }
-  const own = {
-    channels,
-    limits: limits(parsed.limits, report),
-    pingMs: parsed.ping ?? DEFAULTS.pingMs,
-    pongMs: parsed.pong ?? DEFAULTS.pongMs,
-  }
+  const socketio = resolveSocketIo(parsed.socketio, channels, report)
   return {
     file,
     root,
@@ -152,14 +147,15 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     api: { keys, loopback: parsed.api?.loopback ?? !production },
     calls: resolveCalls(parsed.calls, parsed.ACTIONS, report),
     streamCallbacks: parsed.stream?.callbacks ?? DEFAULTS.streamCallbacks,
-    limits: own.limits,
+    limits: limits(parsed.limits, report),
     predecessors: resolvePredecessors(parsed.predecessors, channels, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',
     compression: parsed.compression ?? false,
-    socketio: resolveSocketIo(parsed.socketio, own, report),
-    pingMs: own.pingMs,
-    pongMs: own.pongMs,
+    socketio,
+    engineio: resolveEngineIo(parsed.engineio, { channels, socketio }, report),
+    pingMs: parsed.ping ?? DEFAULTS.pingMs,
+    pongMs: parsed.pong ?? DEFAULTS.pongMs,
     stopMs: parsed.stop ?? DEFAULTS.stopMs,
     dev,
     log: { level: parsed.log?.level ?? DEFAULTS.log.level },

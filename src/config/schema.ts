@@ -10,6 +10,7 @@ import type {
   LimitsInput,
   PostgresInput,
   PredecessorsInput,
+  EngineIoInput,
   SocketIoInput,
   StreamInput,
   PresenceInput,
@@ -136,17 +137,27 @@ const stream = z.strictObject({
   ).optional(),
 } satisfies Shape<StreamInput>)
 
-const socketio = z.strictObject({
-  path: leaf("a path such as '/socket.io/'", (value) =>
+/** What both kinds of Engine.IO clients have. */
+const engine = (example: string) => ({
+  path: leaf(`a path such as '${example}'`, (value) =>
     isText(value) && /^\/[A-Za-z0-9._/-]*$/.test(value) ? `${value.replace(/\/$/, '')}/` : undefined,
   ).optional(),
-  namespaces: z.record(z.string(), text('a subsystem')).optional(),
   transports: leaf("a list of 'polling', 'websocket'", (value) =>
     Array.isArray(value) && value.length > 0 && value.every(isEngineTransport) ? value : undefined,
   ).optional(),
   ping: duration().optional(),
   pong: duration().optional(),
   maxPayload: size().optional(),
+})
+
+const engineio = z.strictObject({
+  ...engine('/engine.io/'),
+  subsystem: text('a subsystem').optional(),
+} satisfies Shape<EngineIoInput>)
+
+const socketio = z.strictObject({
+  ...engine('/socket.io/'),
+  namespaces: z.record(z.string(), text('a subsystem')).optional(),
   connectTimeout: duration().optional(),
   spread: flag().optional(),
 } satisfies Shape<SocketIoInput>)
@@ -190,6 +201,7 @@ export const configSchema = z.strictObject({
   listener: choice('auto', 'uws', 'node').optional(),
   compression: flag().optional(),
   socketio: z.union([z.literal(false), socketio]).optional(),
+  engineio: z.union([z.literal(false), engineio]).optional(),
   ping: duration().optional(),
   pong: duration().optional(),
   stop: duration().optional(),

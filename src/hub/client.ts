@@ -24,6 +24,11 @@ export function completeTopic(part: number): string {
   return ` complete ${part}`
 }
 
+/** A topic is this or a channel's name. */
+export function isCompleteTopic(topic: string): boolean {
+  return topic.startsWith(' ')
+}
+
 /** Where a client lives: the hub, as far as a client knows it. */
 export interface ClientHome {
   subscribeByServer(client: Client, channel: string): Promise<void>
@@ -146,11 +151,11 @@ export class Client implements Connection {
   }
 
   /**
-   * Sends one frame, or a text as the event `message`; false when the client is gone.
+   * Sends one frame, or a text or Buffer as the event `message`; false when the client is gone.
    * @throws {TypeError} where JSON can't carry an event's arguments
    */
-  send(frame: ServerFrame | string): boolean {
-    if (typeof frame === 'string') return this.emit('message', frame)
+  send(frame: ServerFrame | string | Buffer): boolean {
+    if (typeof frame === 'string' || Buffer.isBuffer(frame)) return this.emit('message', frame)
     return this.#open && this.link.send(frame)
   }
 

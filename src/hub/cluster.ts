@@ -257,6 +257,7 @@ export class Cluster {
       version: VERSION,
       since: this.#since,
       connections: hub.size,
+      transports: Object.fromEntries(hub.transports),
       channels: hub.channels.size,
       publications,
       deliveries: counts.deliveries,

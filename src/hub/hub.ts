@@ -50,6 +50,7 @@ export class Hub implements Connections, ClientHome {
   readonly #deps: HubDependencies
   readonly #clients = new Map<string, Client>()
   readonly #users = new Map<string, Set<Client>>()
+  readonly #transports = new Map<string, number>()
   /** This node's clients on each channel; the sockets themselves are the listener's to know. */
   readonly #occupants = new Occupants()
   readonly #guard: SlowGuard
@@ -78,6 +79,11 @@ export class Hub implements Connections, ClientHome {
 
   get size(): number {
     return this.#clients.size
+  }
+
+  /** How many came by each transport; one that somebody came by stays, with 0. */
+  get transports(): ReadonlyMap<string, number> {
+    return this.#transports
   }
 
   /** Clients that are behind on conflated channels. */
@@ -123,11 +129,13 @@ export class Hub implements Connections, ClientHome {
 
   add(client: Client): void {
     this.#clients.set(client.session, client)
+    this.#countTransport(client, 1)
     this.#deps.counts.connectionsOpened++
   }
 
   remove(client: Client): void {
     if (!this.#clients.delete(client.session)) return
+    this.#countTransport(client, -1)
     for (const channel of client.subscriptions.keys()) this.#vacate(client, channel)
     client.end()
     this.#laggards.remove(client)
@@ -297,6 +305,10 @@ export class Hub implements Connections, ClientHome {
   #vacate(client: Client, channel: string): void {
     this.#occupants.delete(channel, client)
     this.#deps.attendance?.left(client, channel)
+  }
+
+  #countTransport({ transport }: Client, change: 1 | -1): void {
+    this.#transports.set(transport, (this.#transports.get(transport) ?? 0) + change)
   }
 
   #closeSlow(client: Client): void {

@@ -19,7 +19,8 @@ export interface Request {
   eachHeader(visit: (name: string, value: string) => void): void
   /**
    * Reads the body: called once, before the handler returns. `done` gets the bytes, or null when the body
-   * is larger than `limitBytes`; it is never called when the client goes away. The bytes are the caller's.
+   * is larger than `limitBytes`; it is never called when the client goes away. The bytes are valid until `done` returns:
+   * uWS detaches them. Copy what is kept.
    */
   readBody(limitBytes: number, done: (body: Buffer | null) => void): void
 }

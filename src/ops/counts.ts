@@ -9,6 +9,8 @@ export class Counts {
   deliveries = 0
   /** Publications that were not taken again: their idempotency key was known. */
   duplicates = 0
+  /** By HTTP, upgrades excepted. */
+  requests = 0
   frames = 0
   calls = 0
   connectionsOpened = 0

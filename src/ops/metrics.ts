@@ -18,6 +18,8 @@ export interface MetricsDependencies {
   readonly counts: Counts
   readonly health: Health
   readonly connections: () => number
+  /** Open connections, by transport. */
+  readonly transports: () => Iterable<readonly [transport: string, connections: number]>
   readonly channels: () => number
   readonly journal: { readonly kind: string; readonly head: number; readonly bytes?: number }
   /** Null where there is no table for them. */
@@ -67,7 +69,7 @@ export class Metrics {
   async #build(): Promise<Registry> {
     // Loaded when the daemon listens: it takes as long as a tenth of the start.
     const { collectDefaultMetrics, Counter, Gauge, Registry } = await import('prom-client')
-    const { counts, health, connections, channels, journal, deadLetters } = this.#deps
+    const { counts, health, connections, transports, channels, journal, deadLetters } = this.#deps
     const registry = new Registry()
     collectDefaultMetrics({ register: registry })
     const gauge = (
@@ -115,6 +117,16 @@ export class Metrics {
       })
     }
     gauge('livemessages_connections', 'Open connections of this node', connections)
+    new Gauge({
+      name: 'livemessages_transport_connections',
+      help: 'Open connections of this node, by transport; of polling those that wait, and sessions between requests',
+      labelNames: ['transport'],
+      registers: [registry],
+      collect() {
+        this.reset()
+        for (const [transport, count] of transports()) this.set({ transport }, count)
+      },
+    })
     gauge('livemessages_channels', 'Channels with a subscriber on this node', channels)
     gauge(
       'livemessages_journal_position',
@@ -141,6 +153,7 @@ export class Metrics {
       'Publications with a known idempotency key',
       () => counts.duplicates,
     )
+    total('livemessages_requests_total', 'Requests by HTTP, upgrades excepted', () => counts.requests)
     total('livemessages_frames_total', 'Frames of clients', () => counts.frames)
     total('livemessages_calls_total', 'Calls of actions', () => counts.calls)
     total('livemessages_slow_clients_total', 'Connections closed with 4450', () => counts.slowClients)

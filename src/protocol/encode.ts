@@ -15,6 +15,24 @@ export function encodeMessage(channel: string, id: string | null, json: string, 
     : `{"channel":"${channel}","id":"${id}","data":${json},"time":${time}}`
 }
 
+/** The id of a message object, cut out of its text; null where it has none. */
+export function idOf(message: string): string | null {
+  // Names of channels need no escapes.
+  const after = message.indexOf('"', CHANNEL_AT) + 1
+  if (!message.startsWith(ID, after)) return null
+  const from = after + ID.length
+  return message.slice(from, message.indexOf('"', from))
+}
+
+/** The time of a message object, in ms since 1970, cut out of its text. */
+export function timeOf(message: string): number {
+  // It comes last, and is a number.
+  return Number(message.slice(message.lastIndexOf(':') + 1, -1))
+}
+
+const CHANNEL_AT = '{"channel":"'.length
+const ID = ',"id":"'
+
 /** @throws {TypeError} where JSON can't carry an event's arguments */
 export function encodeFrame(frame: ServerFrame): string {
   switch (frame.type) {

@@ -100,17 +100,17 @@ function escape(path: string): string {
   return path.slice(1).replaceAll('.', '\\.')
 }
 
-function balancing({ socketIo }: ProxyPlan['paths']): string {
-  if (socketIo === null) return '    ProxySet lbmethod=bybusyness'
+function balancing({ sticky }: ProxyPlan['paths']): string {
+  if (sticky.length === 0) return '    ProxySet lbmethod=bybusyness'
   return `    # Polling clients of Socket.IO must find the node that has their session: a cookie names it.
     ProxySet lbmethod=bybusyness stickysession=livemessages_node`
 }
 
-function socketIoCookie({ socketIo }: ProxyPlan['paths']): string {
-  if (socketIo === null) return ''
-  return `
-    <Location "${socketIo}">
-        Header add Set-Cookie "livemessages_node=.%{BALANCER_WORKER_ROUTE}e; Path=${socketIo}; HttpOnly; SameSite=Lax" env=BALANCER_ROUTE_CHANGED
+function socketIoCookie({ sticky }: ProxyPlan['paths']): string {
+  const one = (path: string): string => `
+    <Location "${path}">
+        Header add Set-Cookie "livemessages_node=.%{BALANCER_WORKER_ROUTE}e; Path=${path}; HttpOnly; SameSite=Lax" env=BALANCER_ROUTE_CHANGED
     </Location>
 `
+  return sticky.map(one).join('')
 }

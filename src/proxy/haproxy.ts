@@ -97,12 +97,13 @@ function placeOf(node: Address): string {
   return 'socket' in node ? `unix@${node.socket}` : formatAddress(node)
 }
 
-function socketIoRule({ socketIo }: ProxyPlan['paths']): string {
-  return socketIo === null ? '' : `    use_backend livemessages_socketio if { path_beg ${socketIo} }\n`
+function socketIoRule({ sticky }: ProxyPlan['paths']): string {
+  if (sticky.length === 0) return ''
+  return `    use_backend livemessages_socketio if { path_beg ${sticky.join(' ')} }\n`
 }
 
 function socketIoBackend(plan: ProxyPlan): string {
-  if (plan.paths.socketIo === null) return ''
+  if (plan.paths.sticky.length === 0) return ''
   return `
 # Polling clients of Socket.IO must find the node that has their session: its id is learned from the handshake.
 backend livemessages_socketio

@@ -140,7 +140,7 @@ function escape(path: string): string {
 }
 
 function socketIoUpstream({ paths }: ProxyPlan, members: string): string {
-  if (paths.socketIo === null) return ''
+  if (paths.sticky.length === 0) return ''
   return `
     # Polling clients of Socket.IO must find the node that has their session: one address, one node.
     upstream livemessages_socketio {
@@ -153,11 +153,11 @@ ${members}
 `
 }
 
-function socketIoLocation({ socketIo }: ProxyPlan['paths']): string {
-  if (socketIo === null) return ''
-  return `        location ${socketIo} {
+function socketIoLocation({ sticky }: ProxyPlan['paths']): string {
+  const one = (path: string): string => `        location ${path} {
             proxy_pass http://livemessages_socketio;
         }
 
 `
+  return sticky.map(one).join('')
 }

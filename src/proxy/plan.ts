@@ -26,15 +26,15 @@ export interface PublicPaths {
   readonly exact: readonly string[]
   /** With all below them: `/call/`. */
   readonly folders: readonly string[]
-  /** Where Socket.IO is, with a slash at the end: its polling stays with one node. Null: nowhere. */
-  readonly socketIo: string | null
+  /** Where Socket.IO and Engine.IO are, with a slash at the end: their polling stays with one node. */
+  readonly sticky: readonly string[]
 }
 
-export type PathsConfig = Pick<Config, 'calls' | 'predecessors' | 'socketio'>
+export type PathsConfig = Pick<Config, 'calls' | 'predecessors' | 'socketio' | 'engineio'>
 
-/** The folders, Socket.IO's among them. */
-export function openFolders({ folders, socketIo }: PublicPaths): string[] {
-  return socketIo === null ? [...folders] : [...folders, socketIo]
+/** The folders, the sticky ones among them. */
+export function openFolders({ folders, sticky }: PublicPaths): string[] {
+  return [...folders, ...sticky]
 }
 
 export interface PlanOptions {
@@ -80,7 +80,7 @@ export function planProxy(config: Config, options: PlanOptions = {}): ProxyPlan 
  * What is not here is closed: `/publish`, `/api`, `/metrics`, `/admin`, `/healthz`, `/readyz`, the demo page, and
  * what comes later.
  */
-export function publicPaths({ calls, predecessors, socketio }: PathsConfig): PublicPaths {
+export function publicPaths({ calls, predecessors, socketio, engineio }: PathsConfig): PublicPaths {
   return {
     exact: [
       ...['/ws', '/sse', '/poll', '/stream', '/command'],
@@ -89,8 +89,9 @@ export function publicPaths({ calls, predecessors, socketio }: PathsConfig): Pub
       ...(predecessors === null ? [] : ['/listen', '/get_messages', '/messages'].flatMap(withSlash)),
     ],
     folders: [`${calls.prefix}/`, '/client/'],
-    socketIo:
-      socketio === null || socketio.path.endsWith('/') ? (socketio?.path ?? null) : `${socketio.path}/`,
+    sticky: [socketio, engineio]
+      .filter((one) => one !== null)
+      .map(({ path }) => (path.endsWith('/') ? path : `${path}/`)),
   }
 }
 

@@ -39,8 +39,8 @@ export interface Connection {
   emitWithAck(event: string, args?: readonly unknown[], options?: AckOptions): Promise<readonly unknown[]>
   /** Sends an event to all other clients of all nodes. For those of one channel: `context.emit`. */
   broadcast(event: string, ...args: unknown[]): void
-  /** Sends a text, as the event `message`. False when the client is gone. */
-  send(text: string): boolean
+  /** Sends a text or a Buffer, as the event `message`. False when the client is gone. */
+  send(message: string | Buffer): boolean
   /** Subscribes the client, whatever the channel's policy. */
   subscribe(channel: string): Promise<void>
   unsubscribe(channel: string): void

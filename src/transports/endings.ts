@@ -26,6 +26,11 @@ export function unauthenticatedCode({ details }: ClientError): CloseCode {
   return expired ? CLOSE.tokenExpired : CLOSE.unauthenticated
 }
 
+/** Whether clients connect again by themselves after this code. */
+export function comesBack(code: number): boolean {
+  return code === CLOSE.goingAway || (code >= 1011 && code <= 1013) || (code >= 4450 && code <= 4499)
+}
+
 /** What a close code means, for `disconnect` hooks. */
 export function reasonOf(code: number): string {
   return REASONS[code] ?? (code === 1000 || code === 1005 ? 'left' : 'closed')

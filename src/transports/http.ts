@@ -30,6 +30,7 @@ export class HttpRouter {
   }
 
   handle(request: Request, asked: Response): void {
+    this.#counts.requests++
     const { path } = request
     const response = request.method === 'HEAD' ? new HeadResponse(asked) : asked
     try {

@@ -8,6 +8,9 @@ export class Allowance {
   pendingCalls = 0
 }
 
+/** What one message of a client was: a text, or binary data; null where that stands for nothing. */
+export type Said = string | Buffer | null
+
 /** What one connection has sent and is still being handled; made at its first frame. */
 export class Inbox extends Allowance {
   /** Frames of any kind. */
@@ -18,22 +21,22 @@ export class Inbox extends Allowance {
   pendingConfirms = 0
   /** A frame is being handled whose answer must come before the next is looked at. */
   busy = false
-  #waiting: (string | null)[] = []
+  #waiting: Said[] = []
   #waitingBytes = 0
 
   /** False when more waits than `limitBytes`. */
-  push(text: string | null, limitBytes: number): boolean {
-    this.#waitingBytes += sizeOf(text)
+  push(said: Said, limitBytes: number): boolean {
+    this.#waitingBytes += sizeOf(said)
     if (this.#waitingBytes > limitBytes) return false
-    this.#waiting.push(text)
+    this.#waiting.push(said)
     return true
   }
 
   /** Undefined when nothing waits. */
-  shift(): string | null | undefined {
-    const text = this.#waiting.shift()
-    if (text !== undefined) this.#waitingBytes -= sizeOf(text)
-    return text
+  shift(): Said | undefined {
+    const said = this.#waiting.shift()
+    if (said !== undefined) this.#waitingBytes -= sizeOf(said)
+    return said
   }
 
   /** The client is gone: nothing of it will be handled. */
@@ -46,6 +49,7 @@ export class Inbox extends Allowance {
 /** What a waiting frame costs beside its text: many empty ones are no small thing. */
 const FRAME_BYTES = 64
 
-function sizeOf(text: string | null): number {
-  return FRAME_BYTES + (text === null ? 0 : 2 * text.length)
+function sizeOf(said: Said): number {
+  if (said === null) return FRAME_BYTES
+  return FRAME_BYTES + (typeof said === 'string' ? 2 : 1) * said.length
 }

@@ -6,6 +6,7 @@ import type { Journal } from '../journal/journal.ts'
 import type { Listener, ListenerHandlers } from '../listeners/listener.ts'
 import type { Submission } from '../hub/publisher.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { type Attachments, createAttachments } from './attachments.ts'
 import { FeedFanout } from './feeds/fanout.ts'
 import { Reception } from './feeds/reception.ts'
 import { createFeeds } from './feeds/routes.ts'
@@ -13,7 +14,6 @@ import type { HttpRouter, Route } from './http.ts'
 import { PollFanout } from './poll/fanout.ts'
 import { createPoll, type Poll } from './poll/poll.ts'
 import { predecessorRoutes } from './predecessors/routes.ts'
-import { createSocketIo, type SocketIo } from './socketio/create.ts'
 import { Upstream } from './upstream/upstream.ts'
 import { type Peer, WebSocketFanout, WebSocketTransport, type WebSocketDependencies } from './websocket.ts'
 
@@ -65,26 +65,23 @@ export async function prepareTransports(
   listener: Listener<Peer>,
   hardBufferBytes: number,
 ): Promise<Prepared> {
-  const socketio =
-    config.socketio === null
-      ? null
-      : await createSocketIo({ config: config.socketio, hardBufferBytes, websocketPath: WEBSOCKET_PATH })
+  const attachments = await createAttachments(config, { hardBufferBytes, websocketPath: WEBSOCKET_PATH })
   const feeds = new FeedFanout({ quietMs: config.pingMs })
   const polls = new PollFanout()
   return {
-    fanouts: [new WebSocketFanout(listener), feeds, polls, ...(socketio === null ? [] : [socketio.fanout])],
-    open: (deps) => open(deps, { listener, socketio, feeds, polls }),
+    fanouts: [new WebSocketFanout(listener), feeds, polls, ...attachments.fanouts],
+    open: (deps) => open(deps, { listener, attachments, feeds, polls }),
   }
 }
 
 interface Parts {
   readonly listener: Listener<Peer>
-  readonly socketio: SocketIo | null
+  readonly attachments: Attachments
   readonly feeds: FeedFanout
   readonly polls: PollFanout
 }
 
-function open(deps: TransportsDependencies, { listener, socketio, feeds, polls }: Parts): Transports {
+function open(deps: TransportsDependencies, { listener, attachments, feeds, polls }: Parts): Transports {
   const { live, hub, journal, counts, refuse } = deps
   const { config } = live.rules
   const addresses = createAddresses({
@@ -92,7 +89,7 @@ function open(deps: TransportsDependencies, { listener, socketio, feeds, polls }
     proxied: config.trustedProxies.length > 0,
   })
   const websocket = new WebSocketTransport({ ...deps, addresses })
-  socketio?.attach(listener, { ...deps, addresses })
+  attachments.attach(listener, { ...deps, addresses })
   const reception = new Reception({ ...deps, addresses })
   const upstream = new Upstream(deps)
   const { routes: feedRoutes, stream } = createFeeds({
@@ -141,11 +138,12 @@ function open(deps: TransportsDependencies, { listener, socketio, feeds, polls }
     onPeer: (node, here) => upstream.onPeer(node, here),
     start: () => feeds.start(),
     dismiss: async (reason) => {
-      socketio?.drain()
+      upstream.drain()
+      attachments.drain()
       await Promise.all([websocket.dismiss(reason), reception.dismiss(reason)])
-      await socketio?.settle()
+      await attachments.settle()
     },
-    detach: () => socketio?.stop(),
+    detach: () => attachments.stop(),
     stop: () => {
       feeds.stop()
       upstream.stop()

@@ -1,53 +1,30 @@
-import type { Addresses } from '../auth/addresses.ts'
-import { authenticate } from '../auth/authenticator.ts'
-import { Client } from '../hub/client.ts'
-import type { Deadlines } from '../hub/deadlines.ts'
+import type { Client } from '../hub/client.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Fanout, Link } from '../hub/link.ts'
-import type { Subscriber } from '../hub/subscriber.ts'
 import type { Listener, Request, Socket, Upgrade } from '../listeners/listener.ts'
-import type { Counts } from '../ops/counts.ts'
-import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
-import { answerId, decode, FrameError } from '../protocol/decode.ts'
+import { CLOSE } from '../protocol/codes.ts'
 import { encodeFrame, errorBody } from '../protocol/encode.ts'
 import type { ServerFrame } from '../protocol/frames.ts'
-import type { Services } from '../registry/context.ts'
-import type { Live } from '../rules.ts'
-import type { MaybePromise } from '../sources/source.ts'
-import { VERSION } from '../version.ts'
-import type { Commands } from './commands.ts'
-import { closeCodeOf } from './endings.ts'
-import { checkUrl, type Handshake, readHandshake } from './handshake.ts'
-import { Inbox } from './inbox.ts'
-import { type Visit, Visits } from './visits.ts'
+import { Conversations, type ConversationsDependencies, type Speaker } from './conversations.ts'
+import { type Handshake, readHandshake } from './handshake.ts'
+import type { Inbox } from './inbox.ts'
 
-export interface WebSocketDependencies {
-  readonly live: Live
-  readonly hub: Hub
-  readonly commands: Commands
-  readonly subscriber: Subscriber
-  readonly deadlines: Deadlines
-  readonly services: Services
-  readonly counts: Counts
-  /** Shared with the other transports. */
-  readonly addresses: Addresses
-}
+export type WebSocketDependencies = ConversationsDependencies
 
 /** What is kept for one socket: the client's link as well. */
-export class Peer implements Visit, Link {
+export class Peer implements Speaker {
   readonly address: string
-  readonly #hub: Pick<Hub, 'sending'>
+  readonly #writer: FrameWriter
   #socket: Socket<Peer> | null = null
   handshake: Handshake | null
   client: Client | null = null
   inbox: Inbox | null = null
-  /** Whether the address was counted, and has to be given back. */
   counted = false
   letIn = false
   leftWith = 0
 
-  constructor(hub: Pick<Hub, 'sending'>, address: string, handshake: Handshake | null) {
-    this.#hub = hub
+  constructor(writer: FrameWriter, address: string, handshake: Handshake | null) {
+    this.#writer = writer
     this.address = address
     this.handshake = handshake
   }
@@ -61,9 +38,9 @@ export class Peer implements Visit, Link {
   }
 
   send(frame: ServerFrame): boolean {
-    const text = encodeFrame(frame)
+    const text = this.#writer.write(frame)
     // May find that the client is too slow, and close it.
-    this.#hub.sending(text.length)
+    this.#writer.hub.sending(text.length)
     return this.client?.open === true && this.#socket !== null && this.#socket.send(text)
   }
 
@@ -93,6 +70,28 @@ export class Peer implements Visit, Link {
   }
 }
 
+/** Writes frames to single clients: one that goes to many of them, one after the other, is written once. */
+class FrameWriter {
+  readonly hub: Pick<Hub, 'sending'>
+  #last: ServerFrame | null = null
+  #text = ''
+
+  constructor(hub: Pick<Hub, 'sending'>) {
+    this.hub = hub
+  }
+
+  /** @throws {TypeError} where JSON can't carry an event's arguments */
+  write(frame: ServerFrame): string {
+    // Only events go to many: what answers one client is not to be kept.
+    if (frame.type !== 'event') return encodeFrame(frame)
+    if (frame !== this.#last) {
+      this.#text = encodeFrame(frame)
+      this.#last = frame
+    }
+    return this.#text
+  }
+}
+
 /** What is for all comes to WebSockets by the listener's own topics. */
 export class WebSocketFanout implements Fanout {
   readonly #listener: Pick<Listener<Peer>, 'publish'>
@@ -111,12 +110,14 @@ export class WebSocketFanout implements Fanout {
 /** The raw WebSocket transport: one JSON object a text frame, both ways. */
 export class WebSocketTransport {
   readonly #deps: WebSocketDependencies
-  readonly #visits: Visits
+  readonly #conversations: Conversations
+  readonly #writer: FrameWriter
   #draining = false
 
   constructor(deps: WebSocketDependencies) {
     this.#deps = deps
-    this.#visits = new Visits(deps)
+    this.#conversations = new Conversations(deps, 'websocket')
+    this.#writer = new FrameWriter(deps.hub)
   }
 
   /** Browsers hide refused upgrades and try again for ever: only origin and overload are refused here. */
@@ -131,7 +132,7 @@ export class WebSocketTransport {
       return refusal(403, 'forbidden', 'this origin is not allowed; see `origins` in the config')
     }
     const state = new Peer(
-      this.#deps.hub,
+      this.#writer,
       peers.clientAddress(request),
       readHandshake(request, this.#deps.live.rules),
     )
@@ -142,50 +143,12 @@ export class WebSocketTransport {
   }
 
   onOpen(socket: Socket<Peer>): void {
-    const peer = socket.state
-    peer.open(socket)
-    const client = new Client(this.#deps.hub, peer, { address: peer.address, transport: 'websocket' })
-    peer.client = client
-    this.#deps.hub.add(client)
-    if (!this.#deps.addresses.enter(peer.address)) {
-      const { connectionsPerAddress } = this.#deps.live.rules.config.limits
-      const error = new ClientError(
-        'limit_exceeded',
-        `at most ${connectionsPerAddress} connections an address`,
-      )
-      return this.#end(client, undefined, error, CLOSE.rateLimited)
-    }
-    peer.counted = true
-    const { handshake } = peer
-    peer.handshake = null
-    if (handshake === null && this.#deps.live.rules.registry.hooks.connect === null) {
-      peer.letIn = true
-      return this.#welcome(client)
-    }
-    const inbox = this.#inboxOf(peer)
-    inbox.busy = true
-    this.#open(peer, client, handshake).then(
-      () => this.#next(peer, inbox),
-      (error: unknown) => this.#end(client, undefined, error, closeCodeOf(error)),
-    )
+    socket.state.open(socket)
+    this.#conversations.begin(socket.state)
   }
 
   onMessage(socket: Socket<Peer>, text: string | null): void {
-    const peer = socket.state
-    const { client } = peer
-    if (client === null || !client.open) return
-    this.#deps.counts.frames++
-    const inbox = this.#inboxOf(peer)
-    const { rules } = this.#deps.live
-    if (!inbox.frames.take(performance.now(), rules.frameRate)) {
-      const { framesPerSecond } = rules.config.limits
-      const error = new ClientError('rate_limited', `at most ${framesPerSecond} frames a second`)
-      return this.#end(client, undefined, error, CLOSE.rateLimited)
-    }
-    if (!inbox.busy) return this.#run(peer, inbox, text)
-    if (inbox.push(text, rules.config.limits.bufferBytes)) return
-    const error = new ClientError('rate_limited', 'too many frames wait for an earlier one')
-    this.#end(client, undefined, error, CLOSE.rateLimited)
+    this.#conversations.hear(socket.state, text)
   }
 
   onDropped(socket: Socket<Peer>): void {
@@ -201,15 +164,7 @@ export class WebSocketTransport {
   }
 
   onClose(socket: Socket<Peer>, code: number): void {
-    const peer = socket.state
-    const { client } = peer
-    if (peer.counted) this.#deps.addresses.leave(peer.address)
-    peer.counted = false
-    peer.inbox?.clear()
-    if (client === null) return
-    this.#deps.hub.remove(client)
-    this.#deps.deadlines.clear(client)
-    this.#visits.left(peer, client, code)
+    this.#conversations.ended(socket.state, code)
   }
 
   /** How many addresses have connections that are counted. */
@@ -236,81 +191,7 @@ export class WebSocketTransport {
     for (const client of hub) client.link.terminate()
     const end = performance.now() + FLUSH_MS
     while (hub.size > 0 && performance.now() < end) await passed(TERMINATE_CHECK_MS)
-    await this.#visits.settle()
-  }
-
-  /** Authenticates, welcomes, lets the hook have its say, and subscribes to what the URL names. */
-  async #open(peer: Peer, client: Client, handshake: Handshake | null): Promise<void> {
-    const { rules } = this.#deps.live
-    if (handshake?.credentials != null) {
-      const user = await authenticate(handshake.credentials, rules, this.#deps.services)
-      if (user !== null) this.#deps.commands.identify(client, user)
-    }
-    if (!client.open) return
-    this.#welcome(client)
-    if (rules.config.auth.required && client.identity === null) {
-      const at = Date.now() + rules.config.limits.authenticationMs
-      const deadline = { at, code: CLOSE.authenticationTimeout, reason: 'authentication took too long' }
-      this.#deps.deadlines.set(client, deadline)
-    }
-    await this.#visits.come(peer, client)
-    if (handshake === null || handshake.channels.length === 0 || !client.open) return
-    checkUrl(handshake)
-    if (rules.config.auth.required && client.identity === null) {
-      throw new ClientError('unauthenticated', 'authenticate first')
-    }
-    await this.#deps.subscriber.subscribeAll(client, handshake.channels, handshake.range)
-  }
-
-  #welcome(client: Client): void {
-    const { pingMs } = this.#deps.live.rules.config
-    client.send({ type: 'welcome', session: client.session, user: client.user, pingMs, version: VERSION })
-  }
-
-  #inboxOf(peer: Peer): Inbox {
-    return (peer.inbox ??= new Inbox())
-  }
-
-  #run(peer: Peer, inbox: Inbox, text: string | null): void {
-    const result = this.#handle(peer.client!, inbox, text)
-    if (result === undefined) return
-    inbox.busy = true
-    void result.then(() => this.#next(peer, inbox))
-  }
-
-  /** Handles what has come meanwhile, in its order. */
-  #next(peer: Peer, inbox: Inbox): void {
-    inbox.busy = false
-    while (!inbox.busy && peer.client!.open) {
-      const text = inbox.shift()
-      if (text === undefined) return
-      this.#run(peer, inbox, text)
-    }
-  }
-
-  /** Undefined when the next frame may come; a promise, that never rejects, when it must wait. */
-  #handle(client: Client, inbox: Inbox, text: string | null): MaybePromise<void> {
-    let id: string | number | undefined
-    try {
-      const frame = decode(text)
-      id = answerId(frame)
-      const result = this.#deps.commands.execute(client, frame, text ?? '', inbox)
-      if (!(result instanceof Promise)) return undefined
-      return result.catch((error: unknown) => this.#deps.commands.refuse(client, id, error))
-    } catch (error) {
-      if (error instanceof FrameError) {
-        this.#deps.commands.refuse(client, error.id, error)
-        if (error.fatal) this.#deps.hub.close(client, CLOSE.badFrame, 'bad frame')
-      } else this.#deps.commands.refuse(client, id, error)
-      return undefined
-    }
-  }
-
-  /** Says why, and closes. */
-  #end(client: Client, id: number | undefined, error: unknown, code: number): void {
-    if (!client.open) return
-    this.#deps.commands.refuse(client, id, error)
-    this.#deps.hub.close(client, code, isClientError(error) ? error.code : 'internal')
+    await this.#conversations.settle()
   }
 }
 

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers'
 import type { Test } from 'tap'
 import { openFolders } from '../../src/proxy/plan.ts'
 import { connect } from '../support/client.ts'
-import { startDaemon } from '../support/daemon.ts'
+import { startDaemon, type TestConfig } from '../support/daemon.ts'
 import type { TestPostgres } from '../support/postgres.ts'
 import { planFor, type ProxyKind, startProxyOf } from '../support/proxy.ts'
 import { until } from '../support/wait.ts'
@@ -36,21 +36,24 @@ export function testProxy(t: Test, kind: ProxyKind, server: TestPostgres): void 
     }
   })
 
-  t.test(`${kind}: a polling session of Socket.IO stays with its node, over many connections`, async (t) => {
-    const pair = await startPair(t, server)
-    const { url } = await startProxyOf(t, kind, { servers: pair.servers })
-    const path = '/socket.io/?EIO=4&transport=polling'
-    for (let session = 0; session < 4; session++) {
-      const opened = await ask(url, { method: 'GET', path })
-      const { sid } = JSON.parse(opened.body.slice(1)) as { sid: string }
-      const headers = opened.cookie === '' ? {} : { Cookie: opened.cookie }
-      // A pong: what any node but the session's own answers with 400.
-      for (let i = 0; i < 5; i++) {
-        const pong = await ask(url, { method: 'POST', path: `${path}&sid=${sid}`, headers, body: '3' })
-        t.equal(pong.status, 200, pong.body)
+  t.test(
+    `${kind}: a polling session of Socket.IO or Engine.IO stays with its node, over many connections`,
+    async (t) => {
+      const pair = await startPair(t, server, ENGINE_IO)
+      const { url } = await startProxyOf(t, kind, { servers: pair.servers }, ENGINE_IO)
+      for (let session = 0; session < 8; session++) {
+        const path = `/${session % 2 === 0 ? 'socket.io' : 'engine.io'}/?EIO=4&transport=polling`
+        const opened = await ask(url, { method: 'GET', path })
+        const { sid } = JSON.parse(opened.body.slice(1)) as { sid: string }
+        const headers = opened.cookie === '' ? {} : { Cookie: opened.cookie }
+        // A pong: what any node but the session's own answers with 400.
+        for (let i = 0; i < 5; i++) {
+          const pong = await ask(url, { method: 'POST', path: `${path}&sid=${sid}`, headers, body: '3' })
+          t.equal(pong.status, 200, pong.body)
+        }
       }
-    }
-  })
+    },
+  )
 
   t.test(`${kind}: what is closed stays closed in every spelling, even to those with a key`, async (t) => {
     const daemon = await startDaemon(t, {
@@ -142,8 +145,8 @@ export function testProxy(t: Test, kind: ProxyKind, server: TestPostgres): void 
 }
 
 async function drain(t: Test, kind: ProxyKind, server: TestPostgres): Promise<void> {
-  const pair = await startPair(t, server)
-  const proxy = await startProxyOf(t, kind, { servers: pair.servers })
+  const pair = await startPair(t, server, ENGINE_IO)
+  const proxy = await startProxyOf(t, kind, { servers: pair.servers }, ENGINE_IO)
   const channel = `chat:${kind}`
   const followers: { name: string; follower: Follower }[] = TRANSPORTS.flatMap(({ name, follow }) =>
     Array.from({ length: 3 }, () => ({ name, follower: follow(proxy.url, channel) })),
@@ -216,6 +219,9 @@ async function drain(t: Test, kind: ProxyKind, server: TestPostgres): Promise<vo
     t.ok(stays > 1, `${name}: it was sent to another node`)
   }
 }
+
+/** Served only where it is asked for. */
+const ENGINE_IO: TestConfig = { engineio: {} }
 
 /** A PROXY header, version 2, that names 6.6.6.6. */
 const V2 = Buffer.concat([

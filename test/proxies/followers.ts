@@ -1,3 +1,4 @@
+import { Socket as EngineSocket } from 'engine.io-client'
 import { EventSource } from 'eventsource'
 import { io, type Socket } from 'socket.io-client'
 import { WebSocket } from 'ws'
@@ -84,20 +85,7 @@ const websocket: Transport = {
       return new Promise((resolve, reject) => {
         socket.on('open', () => record.stays++)
         socket.on('message', (bytes: Buffer) => {
-          const frame = JSON.parse(bytes.toString()) as {
-            type: string
-            recovered?: boolean
-            cursor?: string
-            messages?: Message[]
-          } & Message
-          if (frame.type === 'message') record.message(frame)
-          else if (frame.type === 'cursor') record.cursor = frame.cursor ?? null
-          else if (frame.type === 'error') record.faults.push(bytes.toString())
-          else if (frame.type === 'subscribed') {
-            if (record.cursor !== null && frame.recovered !== true) record.faults.push('not recovered')
-            for (const message of frame.messages ?? []) record.message(message)
-            record.cursor ??= frame.cursor ?? null
-          }
+          takeFrame(record, bytes.toString())
         })
         // A refused upgrade: what browsers can't tell from a network that is away.
         socket.on('error', reject)
@@ -108,6 +96,24 @@ const websocket: Transport = {
       })
     })
   },
+}
+
+/** A frame of the protocol. */
+function takeFrame(record: Record, text: string): void {
+  const frame = JSON.parse(text) as {
+    type: string
+    recovered?: boolean
+    cursor?: string
+    messages?: Message[]
+  } & Message
+  if (frame.type === 'message') record.message(frame)
+  else if (frame.type === 'cursor') record.cursor = frame.cursor ?? null
+  else if (frame.type === 'error') record.faults.push(text)
+  else if (frame.type === 'subscribed') {
+    if (record.cursor !== null && frame.recovered !== true) record.faults.push('not recovered')
+    for (const message of frame.messages ?? []) record.message(message)
+    record.cursor ??= frame.cursor ?? null
+  }
 }
 
 /** The npm package, which comes back by the standard: for good it gives up at any status but 200. */
@@ -234,6 +240,36 @@ function socketIo(name: string, transports: ('polling' | 'websocket')[]): Transp
   }
 }
 
+/** The official client, which does not come back by itself. */
+function engineIo(name: string, transport: 'polling' | 'websocket'): Transport {
+  return {
+    name,
+    follow(base, channel) {
+      const record = new Record()
+      return staying(record, (signal) => {
+        const socket = new EngineSocket(base, {
+          transports: [transport],
+          withCredentials: true,
+          query: { channel, ...(record.cursor === null ? {} : { since: record.cursor }) },
+        })
+        const leave = (): void => void socket.close()
+        signal.addEventListener('abort', leave)
+        socket.on('open', () => record.stays++)
+        socket.on('message', (text: string) => takeFrame(record, text))
+        socket.on('error', (error) => {
+          if (!/poll error|websocket error|xhr/.test(String(error))) record.faults.push(String(error))
+        })
+        return new Promise((resolve) => {
+          socket.on('close', () => {
+            signal.removeEventListener('abort', leave)
+            resolve()
+          })
+        })
+      })
+    },
+  }
+}
+
 export const TRANSPORTS: readonly Transport[] = [
   websocket,
   sse,
@@ -242,4 +278,6 @@ export const TRANSPORTS: readonly Transport[] = [
   socketIo('socket.io', ['polling', 'websocket']),
   socketIo('socket.io polling', ['polling']),
   socketIo('socket.io websocket', ['websocket']),
+  engineIo('engine.io polling', 'polling'),
+  engineIo('engine.io websocket', 'websocket'),
 ]

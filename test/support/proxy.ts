@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { resolveConfig } from '../../src/config/resolve.ts'
 import { planProxy, type PlanOptions, type ProxyPlan } from '../../src/proxy/plan.ts'
 import { startApache } from './apache.ts'
-import { freePort } from './daemon.ts'
+import { freePort, type TestConfig } from './daemon.ts'
 import { startHaproxy } from './haproxy.ts'
 import { startNginx } from './nginx.ts'
 import { APACHE, HAPROXY, NGINX, skipWithout } from './packages.ts'
@@ -53,9 +53,10 @@ export const PROXIES: readonly { readonly kind: ProxyKind; readonly skip: string
   { kind: 'apache', skip: skipWithout(APACHE) },
 ]
 
-/** What `livemessage haproxy` makes of a config without anything in it. */
-export function planFor(options: PlanOptions = {}): ProxyPlan {
-  const { config } = resolveConfig({ config: { ACTIONS: {}, postgres: false } }, { root: '/', file: null })
+/** What `livemessage haproxy` makes of a config, which has nothing in it unless it is said. */
+export function planFor(options: PlanOptions = {}, input: TestConfig = {}): ProxyPlan {
+  const whole = { ACTIONS: {}, postgres: false as const, ...input }
+  const { config } = resolveConfig({ config: whole }, { root: '/', file: null })
   return planProxy(config, options)
 }
 
@@ -64,13 +65,14 @@ export async function startProxyOf(
   t: Teardown,
   kind: ProxyKind,
   options: PlanOptions & { readonly tls?: boolean },
+  input: TestConfig = {},
 ): Promise<Proxy> {
   const folder = await openFolder()
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const { tls = false, ...rest } = options
   const certificate = tls ? await makeCertificate(folder) : null
   const [port, tlsPort] = [await freePort(), await freePort()]
-  const program = STARTERS[kind](planFor({ ...rest, certificate, port, tlsPort }))
+  const program = STARTERS[kind](planFor({ ...rest, certificate, port, tlsPort }, input))
   const files = program.files(folder)
   for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text)
   await mkdir(path.join(folder, 'run'))

@@ -424,6 +424,24 @@ onBoth('healthz, readyz and metrics tell how it is', async (t, start) => {
   t.equal(byKey.status, 200)
 })
 
+onBoth('metrics tell by what connections came, and how many requests', async (t, start) => {
+  const daemon = await start(CHANNELS)
+  await connect(t, daemon)
+  const abort = new AbortController()
+  t.teardown(() => abort.abort())
+  const feed = await fetch(`${daemon.url}/sse?channel=chat:a`, { signal: abort.signal })
+  t.equal(feed.status, 200)
+  const metrics = async (): Promise<string> => (await fetch(`${daemon.url}/metrics`)).text()
+  const text = await metrics()
+  t.match(text, /^livemessages_transport_connections\{transport="websocket"\} 1$/m)
+  t.match(text, /^livemessages_transport_connections\{transport="sse"\} 1$/m)
+  t.match(text, /^livemessages_requests_total 2$/m)
+  abort.abort()
+  await until('it is told that one has gone', async () =>
+    /^livemessages_transport_connections\{transport="sse"\} 0$/m.test(await metrics()),
+  )
+})
+
 onBoth('many requests over one connection, pipelined, are answered in their order', async (t, start) => {
   const daemon = await start(CHANNELS)
   const one = (n: number): string =>

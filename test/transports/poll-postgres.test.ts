@@ -43,6 +43,22 @@ void t.test('poll: mailboxes begin at what was not confirmed, one cursor for all
   t.strictSame(data((await waiting).body.messages), [6])
 })
 
+void t.test(
+  'poll: mailboxes of which one answer can not hold all are refused, in a session too',
+  async (t) => {
+    const limits = { bufferBytes: '64kb', recoveryBytes: '4kb' } as const
+    const { daemon, put } = await startMail(t, { limits })
+    const mine = { headers: { Authorization: `Bearer ${await token('1')}` } }
+    const large = Array.from({ length: 100 }, (_, n) => `${n} ${'x'.repeat(1000)}`)
+    await put('inbox:1', ...large)
+    await put('open:x', ...large)
+    const refused = { status: 429, body: { error: { code: 'limit_exceeded' } } }
+    t.match(await poll(daemon, ['inbox:1', 'open:x'], {}, mine), refused)
+    t.match(await poll(daemon, ['inbox:1', 'open:x'], { session: 'new' }, mine), refused)
+    t.equal(daemon.daemon.hub!.size, 0)
+  },
+)
+
 void t.test('poll: a mailbox that is larger than one answer comes in pages', async (t) => {
   const { daemon, put } = await startMail(t, { limits: { recoveryMessages: 20, recoveryBytes: '4kb' } })
   const mine = { headers: { Authorization: `Bearer ${await token('1')}` } }

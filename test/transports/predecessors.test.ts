@@ -1,5 +1,6 @@
 import t from 'tap'
 import { resolveConfig } from '../../src/config/resolve.ts'
+import type { Credentials } from '../../src/index.ts'
 import { connect } from '../support/client.ts'
 import type { TestConfig } from '../support/daemon.ts'
 import { until } from '../support/wait.ts'
@@ -178,4 +179,25 @@ t.test('predecessors: the subsystem must be there, with a history', async (t) =>
   t.match(refused({ subsystem: 'mail' }), /predecessors\.subsystem: .*mailboxes of 'mail'/)
   t.match(refused({}), /predecessors\.subsystem/)
   t.match(refused(true), /predecessors/)
+})
+
+onBoth('predecessors: an authenticate hook sees what their pages put into the query', async (t, start) => {
+  const authenticate = ({ query }: Credentials): { id: string } | null =>
+    query['sid'] === 'right' ? { id: `of ${query['cid']}` } : null
+  const daemon = await start({
+    ...ON,
+    channels: {
+      ...CHANNELS.channels,
+      chat: { access: 'authenticated', history: { count: 10, maxAge: '1d' } },
+    },
+    hooks: { authenticate },
+  })
+  t.match(
+    await ask(daemon, '/get_messages/?channel_id=5&since=0&cid=5&sid=right'),
+    { status: 400 },
+    'one name only',
+  )
+  t.match(await ask(daemon, '/get_messages/?cid=5&since=0&sid=right'), { status: 200 })
+  t.match(await ask(daemon, '/get_messages/?cid=5&since=0&sid=wrong'), { status: 401 })
+  t.match(await ask(daemon, '/get_messages/?cid=5&since=0&sid=right&channel=chat:6&last=5'), { status: 200 })
 })

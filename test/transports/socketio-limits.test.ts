@@ -209,7 +209,11 @@ onBoth('polling: bodies that are no packets, too large or of nobody are refused'
     await post(sid, body).catch(() => 0)
     await until('the session is over', async () => (await fetch(`${url}&sid=${sid}`)).status === 400)
   }
-  t.equal(await post(await open(url), '4'.repeat(20_000)), 413)
+  const large = await open(url)
+  t.equal(await post(large, '4'.repeat(20_000)), 413)
+  const over = until('its session is over', async () => (await fetch(`${url}&sid=${large}`)).status === 400)
+  await within('the end, at once', over, 1000)
+  t.equal(daemon.daemon.counts.errors.get('client.too_large'), 1)
   t.equal(await post('nobody', '40'), 400)
   t.equal(await post('__proto__', '40'), 400)
   const sid = await open(url)

@@ -1,59 +1,12 @@
-import { once } from 'node:events'
 import t, { type Test } from 'tap'
-import { WebSocket } from 'ws'
 import { startDaemon, type TestDaemon } from '../support/daemon.ts'
-import { within } from '../support/wait.ts'
+import { Raw } from './engineio-raw.ts'
 import { ECHO } from './socketio-echo/config.ts'
 
 /*
- * The cases of the public conformance suites: those of Socket.IO v5 with its part on Engine.IO v4, against the config
- * that docs/transports.md shows.
+ * The cases of the public conformance suite of Socket.IO v5 with its part on Engine.IO v4, against the config that
+ * docs/transports.md shows; those of Engine.IO alone are in engineio-suites.test.ts.
  */
-
-/** A raw WebSocket whose messages wait to be asked for. */
-class Raw {
-  readonly socket: WebSocket
-  readonly closed: Promise<unknown>
-  readonly #came: (string | Buffer)[] = []
-  #wake: () => void = () => undefined
-
-  constructor(t: Test, url: string) {
-    this.socket = new WebSocket(url)
-    this.socket.on('message', (data: Buffer, isBinary) => {
-      this.#came.push(isBinary ? data : data.toString())
-      this.#wake()
-    })
-    this.socket.on('error', () => undefined)
-    this.closed = new Promise((resolve) => this.socket.once('close', resolve))
-    t.teardown(() => this.socket.terminate())
-  }
-
-  async next(): Promise<string | Buffer> {
-    return within(
-      'a packet',
-      (async () => {
-        for (;;) {
-          const message = this.#came.shift()
-          if (message !== undefined && message !== '2') return message
-          if (message === undefined) {
-            await new Promise<void>((resolve) => {
-              this.#wake = resolve
-            })
-          }
-        }
-      })(),
-    )
-  }
-
-  async opened(): Promise<this> {
-    await within('the upgrade', once(this.socket, 'open'))
-    return this
-  }
-
-  end(): Promise<unknown> {
-    return within('the close', this.closed)
-  }
-}
 
 for (const listener of ['uws', 'node'] as const) {
   void t.test(`${listener}: the suites' cases`, async (t) => {

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { ClientError } from '../../src/protocol/codes.ts'
 import type { ActionContext } from '../../src/registry/define.ts'
+import type { SocketIoLink } from '../../src/transports/socketio/link.ts'
 import { startDaemon, type TestConfig } from '../support/daemon.ts'
 import { PYTHON_REQUESTS, PYTHON_SOCKETIO, PYTHON_WEBSOCKET, skipWithout } from '../support/packages.ts'
 import { connect } from '../support/client.ts'
@@ -252,6 +253,33 @@ onBoth('binary and acknowledgements both ways', async (t, start) => {
     t.strictSame(await client.ask('ask', 5), ['because', 7])
   }
 })
+
+onBoth(
+  'events that ask: binary too, and nothing is kept of those that nobody answers in time',
+  async (t, start) => {
+    const daemon = await start(CONFIG)
+    const client = await connectTo(t, daemon, '/chat')
+    const here = daemon.daemon.hub!.get(client.socket.id!)!
+    const bytes = Buffer.from([1, 2])
+    client.socket.on('binary', (data, answer) => answer([data]))
+    const [answer] = await here.emitWithAck('binary', [bytes])
+    t.match(answer, [{ type: 'Buffer', data: [1, 2] }])
+    const held: (() => void)[] = []
+    client.socket.on('later', (_n, answerLater) => held.push(() => answerLater('too late')))
+    const errors = await Promise.all(
+      [1, 2, 3].map((n) =>
+        here.emitWithAck('later', [n], { timeoutMs: 50 }).catch((error: unknown) => error),
+      ),
+    )
+    t.match(errors, [{ code: 'timeout' }, { code: 'timeout' }, { code: 'timeout' }])
+    await until('all were asked', () => held.length === 3)
+    for (const answerLater of held) answerLater()
+    t.equal(await client.ask('sum', 1, 2), 3)
+    t.equal(client.came.filter(({ event }) => event === 'error').length, 0, 'nothing is said of late answers')
+    const { socket } = here.link as SocketIoLink
+    t.equal((socket as unknown as { acks: Map<number, unknown> }).acks.size, 0)
+  },
+)
 
 onBoth(
   'who it is: a token in auth, in the query, a wrong one, none where one is required',

@@ -42,7 +42,7 @@ t.test('without trusted proxies a loopback peer may be everyone', async (t) => {
 })
 
 t.test('wrong secrets are counted for a while, of so many addresses', async (t) => {
-  const suspects = new Suspects({ most: 2, windowMs: 30, maxAddresses: 10 })
+  const suspects = new Suspects({ proxied: () => true, most: 2, windowMs: 30, maxAddresses: 10 })
   suspects.add('192.0.2.1')
   t.doesNotThrow(() => suspects.check('192.0.2.1'))
   suspects.add('192.0.2.1')
@@ -55,3 +55,13 @@ t.test('wrong secrets are counted for a while, of so many addresses', async (t) 
   for (let n = 0; n < 10; n++) suspects.add(`198.51.100.${n}`)
   t.doesNotThrow(() => suspects.check('192.0.2.1'), 'the oldest go first')
 })
+
+t.test(
+  'without trusted proxies nobody is suspected for what others do behind a proxy on this machine',
+  async (t) => {
+    const suspects = new Suspects({ proxied: () => false, most: 1 })
+    for (const address of ['127.0.0.1', '::1', '', '192.0.2.1']) suspects.add(address)
+    for (const address of ['127.0.0.1', '::1', '']) t.doesNotThrow(() => suspects.check(address), address)
+    t.throws(() => suspects.check('192.0.2.1'), { code: 'rate_limited' })
+  },
+)

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import t from 'tap'
 import {
   type ActionContext,
   ClientError,
@@ -12,7 +13,7 @@ import {
 import type { TestConfig } from '../support/daemon.ts'
 import { collectGarbage } from '../support/garbage.ts'
 import { until } from '../support/wait.ts'
-import { onBoth, SECRET, token } from './both.ts'
+import { onBoth, SECRET, startParts, token } from './both.ts'
 import { type HeadersOf, post, receive } from './upstream.ts'
 
 const who = (data: unknown, { user, session, connection }: ActionContext): object => ({
@@ -275,4 +276,16 @@ onBoth('nothing is left of ten thousand requests', async (t, start) => {
   const grown = (await used()) - before
   t.ok(grown < 2 * 1024 ** 2, `${Math.round(grown / 1024)} KiB more`)
   t.equal(daemon.daemon.hub?.size, 1)
+})
+
+void t.test('once everybody is told to go nothing is begun any more', async (t) => {
+  let begun = 0
+  const count = (): number => ++begun
+  const channels = { open: { access: 'public' } } as const
+  const { transports, port } = await startParts(t, { ACTIONS: { open: { count } }, channels })
+  const node = { url: `http://127.0.0.1:${port}` }
+  t.match(await post(node, '/call/open/count'), { status: 200, body: { data: 1 } })
+  await transports.dismiss('restart')
+  t.match(await post(node, '/call/open/count'), { status: 503, body: { error: { code: 'unavailable' } } })
+  t.equal(begun, 1)
 })

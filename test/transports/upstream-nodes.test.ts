@@ -41,12 +41,14 @@ const CONFIG: TestConfig = {
   },
   auth: { jwt: { secret: SECRET } },
   postgres: { url: postgres.url },
+  api: { keys: ['a-key'] },
   limits: { callMs: '1s', publishMs: '1s' },
 }
 
 /** Two nodes that know each other. */
-async function startTwo(t: Test): Promise<readonly [TestDaemon, TestDaemon]> {
-  const nodes = [await startDaemon(t, CONFIG), await startDaemon(t, { ...CONFIG, listener: 'node' })] as const
+async function startTwo(t: Test, more: TestConfig = {}): Promise<readonly [TestDaemon, TestDaemon]> {
+  const config = { ...CONFIG, ...more }
+  const nodes = [await startDaemon(t, config), await startDaemon(t, { ...config, listener: 'node' })] as const
   for (const node of nodes) await know(node.url, 2)
   return nodes
 }
@@ -54,7 +56,7 @@ async function startTwo(t: Test): Promise<readonly [TestDaemon, TestDaemon]> {
 /** Waits until the node knows so many, itself included. */
 async function know(url: string, count: number): Promise<void> {
   await until(`${count} nodes`, async () => {
-    const response = await fetch(`${url}/api/stats`)
+    const response = await fetch(`${url}/api/stats`, { headers: { Authorization: 'Bearer a-key' } })
     const { nodes } = (await response.json()) as { nodes: readonly unknown[] }
     return nodes.length === count
   })
@@ -112,7 +114,8 @@ t.test('a request to another node acts as the connection where that is', async (
 })
 
 t.test('a wrong secret is refused by the node that has the session, and not asked for often', async (t) => {
-  const [a, b] = await startTwo(t)
+  // Without a proxy that is named, addresses of this machine may be everyone's, and are spared.
+  const [a, b] = await startTwo(t, { trustedProxies: ['192.0.2.1'] })
   const page = await receive(t, a)
   const other = await receive(t, a)
   const wrong = { ...page.pass, 'Livemessage-Secret': other.secret }

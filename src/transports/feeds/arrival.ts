@@ -30,7 +30,7 @@ export interface Carrier {
   createLink(arrival: Arrival): RequestLink
   /**
    * Says no by a whole answer. `headers` are to be among its headers. What is to be tried again is told by
-   * `comesBack(closeCodeOf(error))`.
+   * `isPassingError(error)`.
    */
   refuse(response: Response, error: ClientError, headers: CorsHeaders): void
   /** The exchange is over, however it ended. @default whoever holds the link knows */

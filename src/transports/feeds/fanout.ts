@@ -79,7 +79,7 @@ export class FeedFanout implements Fanout {
    * Something waits for it, from now on: it is flushed with the others. Not by a microtask: that runs within uWS's
    * handler of the frame that published, where the one cork of the loop is taken, and each write is a system call.
    */
-  await(link: FeedLink): void {
+  enqueue(link: FeedLink): void {
     this.#waiting.push(link)
     this.#flushing ??= setImmediate(() => this.#flush())
   }

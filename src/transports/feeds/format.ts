@@ -20,18 +20,6 @@ export interface Format {
   readonly keepAlive: string
 }
 
-/** The id of a message object, cut out of its text; null where it has none. */
-export function idOf(message: string): string | null {
-  // `{"channel":"…","id":"…",` as `encodeMessage` writes it; names of channels need no escapes.
-  const after = message.indexOf('"', CHANNEL_AT) + 1
-  if (!message.startsWith(ID, after)) return null
-  const from = after + ID.length
-  return message.slice(from, message.indexOf('"', from))
-}
-
-const CHANNEL_AT = '{"channel":"'.length
-const ID = ',"id":"'
-
 export function welcomeJson(
   { session, user, pingMs, version }: WelcomeFrame,
   issue: () => string | null,

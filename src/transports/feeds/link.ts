@@ -1,5 +1,5 @@
-import type { Client } from '../../hub/client.ts'
-import type { ResponseStream } from '../../listeners/listener.ts'
+import { type Client, isCompleteTopic } from '../../hub/client.ts'
+import type { ResponseStream, StreamHandlers } from '../../listeners/listener.ts'
 import type { ServerFrame } from '../../protocol/frames.ts'
 import { Block, type Chain } from './chain.ts'
 import type { FeedFanout } from './fanout.ts'
@@ -27,11 +27,10 @@ export const FEED_HEADERS: Readonly<Record<string, string>> = {
  * An endless answer as a client's link. It begins with the first proof that the client was let in: an answer to its
  * subscriptions, or `open`; until then frames wait, and a close is an HTTP status.
  */
-export class FeedLink implements RequestLink {
+export class FeedLink implements RequestLink, StreamHandlers {
   readonly writer: Writer
   readonly #deps: FeedDependencies
   readonly #arrival: Arrival
-  readonly #topics = new Set<string>()
   /** Frames that came before the answer began; null after it. */
   #early: ServerFrame[] | null = []
   #stream: ResponseStream | null = null
@@ -40,8 +39,8 @@ export class FeedLink implements RequestLink {
   #quiet = false
   #ended = false
   #leftWith = LOST
-  /** On a topic of those who miss nothing on any of their channels. */
-  #missesNothing = false
+  /** That of those who miss nothing on any of their channels, while it is one of them. */
+  #completeTopic: string | null = null
   /** On all that it asked for: what it is on before it is not yet the whole. */
   #settled = false
   #held = false
@@ -54,7 +53,7 @@ export class FeedLink implements RequestLink {
 
   /** Whether the id of a message that comes by a topic is a cursor for all the client's channels. */
   get complete(): boolean {
-    return this.#missesNothing && this.#settled
+    return this.#completeTopic !== null && this.#settled
   }
 
   get begun(): boolean {
@@ -75,11 +74,12 @@ export class FeedLink implements RequestLink {
       this.#early.push(frame)
       return true
     }
-    const text = this.#write(frame)
-    if (text === '') return true
+    // Mostly it goes to many, one after the other.
+    const block = frame.type === 'event' ? this.writer.shared(frame, false) : new Block(this.#write(frame))
+    if (block.text === '') return true
     // May find that the client is too slow, and close it.
-    this.#deps.hub.sending(text.length)
-    return this.give(new Block(text))
+    this.#deps.hub.sending(block.text.length)
+    return this.give(block)
   }
 
   /** Hands on what is written already, and may be shared with others. */
@@ -88,7 +88,7 @@ export class FeedLink implements RequestLink {
     if (block.text === '') return true
     if (this.#tail === null) {
       this.#tail = block.alone
-      this.#deps.fanout.await(this)
+      this.#deps.fanout.enqueue(this)
     } else this.#tail = this.#tail.with(block)
     return true
   }
@@ -99,17 +99,15 @@ export class FeedLink implements RequestLink {
 
   join(topic: string): void {
     if (this.#ended) return
-    this.#topics.add(topic)
     this.#deps.fanout.join(topic, this)
     if (!isCompleteTopic(topic)) return
-    this.#missesNothing = true
+    this.#completeTopic = topic
     this.#tellPlace()
   }
 
   leave(topic: string): void {
-    if (!this.#topics.delete(topic)) return
     this.#deps.fanout.leave(topic, this)
-    if (isCompleteTopic(topic)) this.#missesNothing = false
+    if (topic === this.#completeTopic) this.#completeTopic = null
   }
 
   holdPlace(): void {
@@ -148,6 +146,16 @@ export class FeedLink implements RequestLink {
     else this.#arrival.refuseByClose(this.#leftWith, 'ended')
   }
 
+  /** For the stream's handlers, which are this: a closure for each would stay as long as the stream does. */
+  onDrain(): void {
+    this.#arrival.client.onDrain()
+  }
+
+  onClose(): void {
+    this.#end()
+    this.#arrival.leave(this.#leftWith)
+  }
+
   /** What came in this turn goes to the engine. */
   flush(): void {
     const tail = this.#tail
@@ -174,8 +182,7 @@ export class FeedLink implements RequestLink {
     const { response, headers } = this.#arrival
     const { format } = this.writer
     const head = { ...format.headers, ...FEED_HEADERS, ...headers }
-    const handlers = { onDrain: () => this.#arrival.client.onDrain(), onClose: () => this.#gone() }
-    this.#stream = response.stream(200, head, handlers, FILLER)
+    this.#stream = response.stream(200, head, this, FILLER)
     // The client has gone: its arrival is told so.
     if (this.#stream === null) return this.#end()
     this.#deps.fanout.add(this)
@@ -199,27 +206,18 @@ export class FeedLink implements RequestLink {
     return format.frame(frame, !this.#held && 'complete' in frame && frame.complete)
   }
 
-  #gone(): void {
-    this.#end()
-    this.#arrival.leave(this.#leftWith)
-  }
-
   /** Off all topics; nothing is handed on any more. */
   #end(): void {
     this.#ended = true
     this.#early = null
     this.#tail = null
-    this.#missesNothing = false
-    for (const topic of this.#topics) this.#deps.fanout.leave(topic, this)
-    this.#topics.clear()
-    this.#deps.fanout.remove(this)
+    const { fanout } = this.#deps
+    for (const channel of this.#arrival.client.subscriptions.keys()) fanout.leave(channel, this)
+    if (this.#completeTopic !== null) fanout.leave(this.#completeTopic, this)
+    this.#completeTopic = null
+    fanout.remove(this)
   }
 }
 
 /** An empty line, which means nothing in any of the formats. */
 const FILLER = Buffer.from('\n')
-
-/** No channel has such a name: see `completeTopic`. */
-function isCompleteTopic(topic: string): boolean {
-  return topic.startsWith(' ')
-}

@@ -16,7 +16,7 @@ import { checkUrl, type Handshake, readHandshake } from '../handshake.ts'
 import { Visits } from '../visits.ts'
 import { Arrival, type Carrier, LOST, type RequestLink } from './arrival.ts'
 import { corsHeaders, foreignOrigin, NO_ORIGIN } from './cors.ts'
-import { comesBack } from './refusals.ts'
+import { isPassing, retryMs } from './refusals.ts'
 
 export interface ReceptionDependencies {
   readonly live: Live
@@ -74,11 +74,9 @@ export class Reception {
     if (!this.#deps.addresses.enter(address)) {
       const { connectionsPerAddress } = rules.config.limits
       const message = `at most ${connectionsPerAddress} connections an address`
-      return carrier.refuse(response, new ClientError('limit_exceeded', message), headers)
+      return carrier.refuse(response, new ClientError('rate_limited', message), headers)
     }
-    const arrival = new Arrival({ response, address, headers }, carrier, (who, code) =>
-      this.#leave(who, code),
-    )
+    const arrival = new Arrival({ response, address, headers }, carrier, this.#left)
     this.#arrivals.add(arrival)
     const link = carrier.createLink(arrival)
     const client = new Client(this.#deps.hub, link, { address, transport: carrier.transport })
@@ -182,11 +180,12 @@ export class Reception {
     const code = closeCodeOf(told)
     if (!link.begun) return arrival.refuse(told, code)
     this.#deps.counts.error('http', told.code)
-    if (comesBack(code)) client.send({ type: 'reconnect', afterMs: retryMs(), reason: told.code })
+    if (isPassing(code)) client.send({ type: 'reconnect', afterMs: retryMs(), reason: told.code })
     this.#deps.hub.close(client, code, told.code)
   }
 
-  #leave(arrival: Arrival, code: number): void {
+  /** One function for all: each arrival keeps it. */
+  readonly #left = (arrival: Arrival, code: number): void => {
     const { hub, deadlines, addresses } = this.#deps
     this.#arrivals.delete(arrival)
     addresses.leave(arrival.address)
@@ -209,15 +208,7 @@ export interface DismissOptions {
   readonly flushMs?: number
 }
 
-/** After how long who could not be served now is to come back: a time of its own for each. */
-export function retryMs(): number {
-  return Math.floor(MIN_RETRY_MS + Math.random() * (MAX_RETRY_MS - MIN_RETRY_MS))
-}
-
 const NOTHING_ASKED: Handshake = { credentials: null, channels: [], range: {} }
-
-const MIN_RETRY_MS = 1000
-const MAX_RETRY_MS = 5000
 
 const MIN_SPREAD_MS = 1000
 const MAX_SPREAD_MS = 30_000

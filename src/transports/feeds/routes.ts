@@ -7,15 +7,14 @@ import type { Request, Response } from '../../listeners/listener.ts'
 import type { Counts } from '../../ops/counts.ts'
 import { ClientError } from '../../protocol/codes.ts'
 import type { Live } from '../../rules.ts'
-import { closeCodeOf } from '../endings.ts'
 import type { RequestHandler, Route } from '../http.ts'
 import type { Carrier } from './arrival.ts'
-import { type CorsHeaders, preflight } from './cors.ts'
+import { type CorsHeaders, corsHeaders, NO_ORIGIN, preflight } from './cors.ts'
 import type { FeedFanout } from './fanout.ts'
 import { FramesFormat, HtmlFormat, NdjsonFormat } from './lines.ts'
 import { FEED_HEADERS, type FeedDependencies, FeedLink } from './link.ts'
-import { type Reception, retryMs } from './reception.ts'
-import { comesBack } from './refusals.ts'
+import type { Reception } from './reception.ts'
+import { isPassingError, retryHeaders, retryMs } from './refusals.ts'
 import { reconnectEvent, SseFormat } from './sse.ts'
 import { Writer } from './writer.ts'
 
@@ -57,11 +56,10 @@ export function createFeeds(deps: FeedsDependencies): Feeds {
     refuse,
   })
   const refuse: Carrier['refuse'] = (response, error, headers) => {
-    const retry = comesBack(closeCodeOf(error)) ? { 'Retry-After': String(Math.ceil(retryMs() / 1000)) } : {}
-    deps.refuse(response, error, { ...NO_STORE, ...headers, ...retry })
+    deps.refuse(response, error, { ...NO_STORE, ...headers, ...retryHeaders(error) })
   }
   const events = carrierOf('sse', sse, (response, error, headers) => {
-    if (!comesBack(closeCodeOf(error))) return refuse(response, error, headers)
+    if (!isPassingError(error)) return refuse(response, error, headers)
     // For any other status EventSource would stop for good.
     counts.error('http', error.code)
     const head = { ...sse.format.headers, ...FEED_HEADERS, ...headers }
@@ -69,7 +67,13 @@ export function createFeeds(deps: FeedsDependencies): Feeds {
   })
   const options = preflight(deps, 'GET, HEAD')
   const stream: RequestHandler = (request, response) => {
-    const writer = streams.choose(request, live.rules.config.origins)
+    const { rules } = live
+    let writer: Writer
+    try {
+      writer = streams.choose(request, rules.config.origins)
+    } catch (error) {
+      return deps.refuse(response, error, corsHeaders(request, rules) ?? NO_ORIGIN)
+    }
     const carrier = carrierOf('stream', writer, refuse)
     reception.receive(request, response, carrier, placeOf(request))
   }

@@ -1,6 +1,6 @@
-import { encodeFrame } from '../../protocol/encode.ts'
+import { encodeFrame, idOf } from '../../protocol/encode.ts'
 import type { ServerFrame, SubscribedFrame, WelcomeFrame } from '../../protocol/frames.ts'
-import { type Format, idOf, welcomeJson } from './format.ts'
+import { type Format, welcomeJson } from './format.ts'
 
 /**
  * Server-Sent Events. An `id` is given only where it is proved to be a cursor for the whole connection: the browser

@@ -1,3 +1,4 @@
+import { isCompleteTopic } from '../../hub/client.ts'
 import type { Fanout, Link } from '../../hub/link.ts'
 import type { MessageFrame, PresenceFrame, ServerFrame } from '../../protocol/frames.ts'
 
@@ -20,7 +21,7 @@ export class PollFanout implements Fanout {
   }
 
   join(topic: string, link: Collector): void {
-    if (isForCursors(topic)) return
+    if (isCompleteTopic(topic)) return
     const links = this.#topics.get(topic)
     if (links === undefined) this.#topics.set(topic, new Set([link]))
     else links.add(link)
@@ -37,9 +38,4 @@ export class PollFanout implements Fanout {
     if (links === undefined) return
     for (const link of links) if (link !== except) link.collect(frame)
   }
-}
-
-/** A `completeTopic`: no channel's name begins so. */
-function isForCursors(topic: string): boolean {
-  return topic.startsWith(' ')
 }

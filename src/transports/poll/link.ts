@@ -1,5 +1,5 @@
 import { ClientError } from '../../protocol/codes.ts'
-import { encodeFrame } from '../../protocol/encode.ts'
+import { encodeFrame, idOf } from '../../protocol/encode.ts'
 import type {
   EventFrame,
   MessageFrame,
@@ -47,6 +47,11 @@ type Extra = { readonly kind: 'events' | 'presence' | 'ended'; readonly json: st
 export class PollLink implements Collector, RequestLink {
   /** The newest of conflated channels are left out: who waits for changes has them already. */
   quiet = false
+  /**
+   * Nothing is told of who comes and goes: of those who wait without a session each would wake all the others, by
+   * leaving with its answer and coming again.
+   */
+  unsociable = false
   readonly #owner: LinkOwner
   readonly #arrival: Pick<Arrival, 'client'>
   /** The journaled channels that were asked for, until it is on all of them. */
@@ -56,6 +61,7 @@ export class PollLink implements Collector, RequestLink {
   #bytes = 0
   #lost: string[] = []
   #extras: Extra[] | null = null
+  #extraBytes = 0
   #dropped = 0
   #refusal: ClientError | null = null
   /** A recovery is to wait. */
@@ -85,6 +91,11 @@ export class PollLink implements Collector, RequestLink {
   /** Why the request can't be answered with what is here. */
   get refusal(): ClientError | null {
     return this.#refusal
+  }
+
+  /** Whether an answer would say which subscription has ended: a session goes on without it. */
+  get tellsEnd(): boolean {
+    return this.#extras?.some(({ kind }) => kind === 'ended') === true
   }
 
   get isEmpty(): boolean {
@@ -158,7 +169,7 @@ export class PollLink implements Collector, RequestLink {
   collect(frame: MessageFrame | PresenceFrame): void {
     if (this.#ended) return
     if (frame.type === 'message') this.#take(frame.message, frame.complete)
-    else this.#keep('presence', frame)
+    else if (!this.unsociable) this.#keep('presence', frame)
   }
 
   cork(write: () => void): void {
@@ -206,6 +217,7 @@ export class PollLink implements Collector, RequestLink {
     this.#bytes = 0
     this.#lost = []
     this.#extras = null
+    this.#extraBytes = 0
     this.#dropped = 0
     this.#refusal = null
     this.#full = false
@@ -227,13 +239,26 @@ export class PollLink implements Collector, RequestLink {
     this.#restarting = true
   }
 
+  /** As `restart`, once the client was told why it could not be answered. */
+  forgive(): void {
+    this.restart()
+    this.#refusal = null
+  }
+
   #take(message: string, complete: boolean | undefined): void {
-    if (this.#frozen || (this.#restarting && complete === undefined && idOf(message) !== null)) return
+    const isKept = idOf(message) !== null
+    if (this.#restarting && complete === undefined && isKept) return
+    if (this.#frozen) {
+      // Nothing brings it again.
+      if (!isKept) this.lose([channelOf(message)])
+      return
+    }
     const { messages, bytes, hardBytes } = this.#owner.bounds()
     // Only then is its id a place for all: one of several mailboxes knows nothing of those that come after it.
     const isPlace = complete === true && this.#isWhole
     if (!isPlace && this.#messages.length > 0 && this.#bytes + message.length > hardBytes) {
       this.#freeze()
+      if (!isKept) this.lose([channelOf(message)])
     } else {
       this.#messages.push(message)
       this.#bytes += message.length
@@ -284,8 +309,11 @@ export class PollLink implements Collector, RequestLink {
   #keep(kind: Extra['kind'], frame: EventFrame | PresenceFrame | UnsubscribedFrame): void {
     this.#extras ??= []
     const json = `{${encodeFrame(frame).slice(`{"type":"${frame.type}",`.length)}`
-    if (this.#extras.length < MOST_EXTRAS) this.#extras.push({ kind, json })
-    else this.#dropped++
+    const { hardBytes } = this.#owner.bounds()
+    if (this.#extras.length < MOST_EXTRAS && this.#extraBytes + json.length <= hardBytes) {
+      this.#extras.push({ kind, json })
+      this.#extraBytes += json.length
+    } else this.#dropped++
     this.#owner.due(this)
   }
 
@@ -299,12 +327,14 @@ export class PollLink implements Collector, RequestLink {
   }
 }
 
-/** The encoder writes the members in this order. */
-const ID = /^\{"channel":"[^"]*","id":"([^"]*)"/
-
-function idOf(message: string): string | null {
-  return ID.exec(message)?.[1] ?? null
+/** The channel of a message object; its name needs no escapes. */
+function channelOf(message: string): string {
+  const from = CHANNEL.length
+  return message.slice(from, message.indexOf('"', from))
 }
+
+/** How the encoder begins. */
+const CHANNEL = '{"channel":"'
 
 function unreachable(frame: never): never {
   throw new Error(`no such frame: ${JSON.stringify(frame)}`)

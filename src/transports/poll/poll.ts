@@ -1,3 +1,4 @@
+import type { Limits } from '../../config/config.ts'
 import type { Hub } from '../../hub/hub.ts'
 import { answerBytesOf, highWaterOf } from '../../hub/pacing.ts'
 import type { Link } from '../../hub/link.ts'
@@ -9,11 +10,12 @@ import type { Live } from '../../rules.ts'
 import { closeCodeOf } from '../endings.ts'
 import { type CorsHeaders, corsHeaders, foreignOrigin, NO_ORIGIN, preflight } from '../feeds/cors.ts'
 import { type Arrival, LOST } from '../feeds/arrival.ts'
-import { type Reception, retryMs } from '../feeds/reception.ts'
-import { closeError, comesBack } from '../feeds/refusals.ts'
+import type { Reception } from '../feeds/reception.ts'
+import { closeError, isPassing, retryHeaders } from '../feeds/refusals.ts'
 import type { Route } from '../http.ts'
 import { Answers } from './answers.ts'
 import { type Ask, readAsk } from './ask.ts'
+import { type CarrierOwner, PollCarrier } from './carrier.ts'
 import type { PollFanout } from './fanout.ts'
 import { plainForm } from './form.ts'
 import { type Bounds, type LinkOwner, PollLink } from './link.ts'
@@ -57,17 +59,22 @@ const LOOK_AGAIN_MS = 20
 
 const GRACE_MS = 30_000
 
-class PollTransport implements Poll, LinkOwner {
+class PollTransport implements Poll, LinkOwner, CarrierOwner {
   readonly fanout: PollFanout
   readonly routes: readonly Route[]
   readonly #deps: PollDependencies
   readonly #sessions: PollSessions
   readonly #answers = new Answers()
+  /** Of which the bounds are; a reload brings others. */
+  #limits: Limits
+  #bounds: Bounds
   readonly #stays = new Map<PollLink, Stay>()
   readonly #turns = new Turns<Stay>((stay) => this.#answer(stay, false))
 
   constructor(deps: PollDependencies) {
     this.#deps = deps
+    this.#limits = deps.live.rules.config.limits
+    this.#bounds = boundsOf(this.#limits)
     this.fanout = deps.fanout
     this.#sessions = new PollSessions(deps)
     this.routes = [
@@ -95,12 +102,12 @@ class PollTransport implements Poll, LinkOwner {
 
   bounds(): Bounds {
     const { limits } = this.#deps.live.rules.config
-    return {
-      messages: limits.recoveryMessages,
-      bytes: answerBytesOf(limits),
-      hardBytes: limits.bufferBytes,
-      highWater: highWaterOf(limits),
+    // Asked for at each message of each client.
+    if (limits !== this.#limits) {
+      this.#limits = limits
+      this.#bounds = boundsOf(limits)
     }
+    return this.#bounds
   }
 
   opened(link: PollLink): void {
@@ -125,7 +132,7 @@ class PollTransport implements Poll, LinkOwner {
     if (stay === undefined) return
     // What it has is whole: the client goes on from there, at another node.
     stay.leavesWith = code
-    if (comesBack(code) && stay.opened) this.#answer(stay, true, { Connection: 'close' })
+    if (isPassing(code) && stay.opened) this.#answer(stay, true, { Connection: 'close' })
     this.#refuse(
       stay,
       code === LOST ? new ClientError('unavailable', reason) : closeError(code, reason),
@@ -150,22 +157,11 @@ class PollTransport implements Poll, LinkOwner {
   }
 
   #receive(request: Request, response: Response, ask: Ask, form: Form, replaces: boolean): void {
-    const { past } = form
-    this.#deps.reception.receive(
-      request,
-      response,
-      {
-        transport: 'poll',
-        createLink: (arrival) => this.#arrive(arrival, ask, form, replaces),
-        refuse: (refused, error, headers) =>
-          this.#deps.refuse(refused, error, { ...headers, ...form.refusal, ...retryHeaders(error) }),
-        left: (arrival) => this.#left(arrival),
-      },
-      past,
-    )
+    const carrier = new PollCarrier(this, ask, form, replaces)
+    this.#deps.reception.receive(request, response, carrier, form.past)
   }
 
-  #arrive(arrival: Arrival, ask: Ask, form: Form, replaces: boolean): PollLink {
+  arrive(arrival: Arrival, ask: Ask, form: Form, replaces: boolean): PollLink {
     const link = new PollLink(
       this,
       arrival,
@@ -173,8 +169,18 @@ class PollTransport implements Poll, LinkOwner {
     )
     // Who asks again and again for changes would be answered at once each time.
     link.quiet = ask.since !== null && ask.waitMs > 0
+    link.unsociable = ask.session === null
     this.#stays.set(link, new Stay(arrival, link, ask, form, replaces))
     return link
+  }
+
+  refuse(response: Response, error: ClientError, headers: CorsHeaders): void {
+    this.#deps.refuse(response, error, { ...headers, ...retryHeaders(error) })
+  }
+
+  left({ client }: Arrival): void {
+    const stay = client.link instanceof PollLink ? this.#stays.get(client.link) : undefined
+    if (stay !== undefined) this.#refuse(stay, new ClientError('unavailable', 'the connection is over'), LOST)
   }
 
   /** It is on all that it asked for: it is answered at once, or waits. */
@@ -203,7 +209,14 @@ class PollTransport implements Poll, LinkOwner {
     stay.queued = false
     const { link, response, ask, form } = stay
     if (response === null || !this.#stays.has(link)) return
-    if (link.refusal !== null && ask.session === null) return this.#refuse(stay, link.refusal)
+    const { refusal } = link
+    if (refusal !== null && ask.session === null) return this.#refuse(stay, refusal)
+    if (refusal !== null && !link.tellsEnd) {
+      // An answer would have its cursor where it was, and nothing in it: the client would ask the same for ever.
+      link.forgive()
+      stay.behind = true
+      return this.#fail(stay, refusal)
+    }
     const cursor = this.#cursorOf(stay, atOnce)
     if (cursor === undefined) {
       setTimeout(() => this.due(link), LOOK_AGAIN_MS).unref()
@@ -250,7 +263,7 @@ class PollTransport implements Poll, LinkOwner {
     const { response } = stay
     stay.response = null
     if (response !== null && !response.done) {
-      this.#deps.refuse(response, error, { ...stay.headers, ...stay.form.refusal, ...retryHeaders(error) })
+      this.refuse(response, error, { ...stay.headers, ...stay.form.refusal })
     }
     this.#end(stay, code)
   }
@@ -273,12 +286,6 @@ class PollTransport implements Poll, LinkOwner {
     this.#awaitReturn(stay)
     // A recovery that was paused goes on.
     stay.client.onDrain()
-  }
-
-  /** The client has gone before its answer. */
-  #left({ client }: Arrival): void {
-    const stay = client.link instanceof PollLink ? this.#stays.get(client.link) : undefined
-    if (stay !== undefined) this.#refuse(stay, new ClientError('unavailable', 'the connection is over'), LOST)
   }
 
   #end(stay: Stay, code: number): void {
@@ -324,6 +331,11 @@ class PollTransport implements Poll, LinkOwner {
   }
 }
 
-function retryHeaders(error: ClientError): CorsHeaders {
-  return comesBack(closeCodeOf(error)) ? { 'Retry-After': String(Math.ceil(retryMs() / 1000)) } : {}
+function boundsOf(limits: Limits): Bounds {
+  return {
+    messages: limits.recoveryMessages,
+    bytes: answerBytesOf(limits),
+    hardBytes: limits.bufferBytes,
+    highWater: highWaterOf(limits),
+  }
 }

@@ -17,16 +17,33 @@ export function channelIn(request: Request, subsystem: string, names: readonly s
   throw new ClientError('invalid_input', `${names[0]}: 1 to 200 of A-Za-z0-9_.:@=-`)
 }
 
-/** A request as it would have been at an address of our own; its token is still in it. */
+/** What the parameters of our own addresses are called. */
+const OWN = [
+  'callback',
+  'channel',
+  'format',
+  'frames',
+  'last',
+  'lastEventId',
+  'secret',
+  'session',
+  'since',
+  'wait',
+] as const
+
+/**
+ * A request as it would have been at an address of our own. What else is in its query stays: a token, and what an
+ * `authenticate` hook goes by.
+ */
 export class Readdressed implements Request {
   readonly #request: Request
   readonly query: string
 
   constructor(request: Request, query: Readonly<Record<string, string>>) {
     this.#request = request
-    const parameters = new URLSearchParams(query)
-    const token = new URLSearchParams(request.query).get('token')
-    if (token !== null) parameters.set('token', token)
+    const parameters = new URLSearchParams(request.query)
+    for (const name of OWN) parameters.delete(name)
+    for (const [name, value] of Object.entries(query)) parameters.set(name, value)
     this.query = parameters.toString()
   }
 

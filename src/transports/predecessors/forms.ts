@@ -1,7 +1,8 @@
+import { timeOf } from '../../protocol/encode.ts'
 import { JSON_HEADERS } from '../http.ts'
 import { namesTag, tagOf } from '../poll/answers.ts'
 import type { Form } from '../poll/stay.ts'
-import { readPublished, timeOf } from './messages.ts'
+import { readPublished } from './messages.ts'
 import { rangeOf, type Since } from './since.ts'
 
 /** Who keeps the answer of a comet would take it for the next one. */

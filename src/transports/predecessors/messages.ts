@@ -1,4 +1,3 @@
-import { parseJson } from '../../protocol/json.ts'
 import { memberText } from '../../protocol/json-text.ts'
 
 /** What was published, as it came: a text as it is, everything else as JSON. */
@@ -19,10 +18,4 @@ export function readPublished(message: string): Published {
       : // Not written again: numbers keep every digit.
         { contentType: 'application/json', body: memberText(message, 'data') ?? JSON.stringify(data) }
   return { ...what, time, id: id ?? null }
-}
-
-/** The time of a message object, in ms. */
-export function timeOf(message: string): number {
-  const time = (parseJson(message)?.value as { time?: unknown } | undefined)?.time
-  return typeof time === 'number' ? time : 0
 }

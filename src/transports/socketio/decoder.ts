@@ -16,8 +16,9 @@ export function boundedParser(maxBytes: number): { Encoder: typeof Encoder; Deco
         this.on('decoded', (packet: Packet) => {
           const bytes = this.#bytes
           this.#bytes = 0
-          if (packet.type !== PacketType.EVENT) return
-          noteOrigin(packet.data as object, { ackId: packet.id, bytes })
+          const { type, id } = packet
+          if (type === PacketType.EVENT) noteOrigin(packet.data as object, { ackId: id, bytes })
+          else if (type === PacketType.ACK) noteOrigin(asEvent(packet), { answers: id ?? 0, bytes })
         })
       }
 
@@ -36,3 +37,10 @@ const MAX_ATTACHMENTS = 10
 
 /** What a part costs beside its bytes. */
 const PART_BYTES = 64
+
+/** Answers come as events do: of those that it waits for the library would keep book until the client leaves. */
+function asEvent(packet: Packet): object {
+  packet.type = PacketType.EVENT
+  delete packet.id
+  return packet.data as object
+}

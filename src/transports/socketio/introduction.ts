@@ -3,7 +3,7 @@ import { ClientError } from '../../protocol/codes.ts'
 import type { Credentials } from '../../registry/define.ts'
 import type { Rules } from '../../rules.ts'
 import { checkUrl } from '../handshake.ts'
-import type { Carrier } from './carrier.ts'
+import type { Carrier } from '../engineio/carrier.ts'
 
 /** What a client gives when it enters a namespace (`auth` of the JavaScript client). */
 export type Introduction = Readonly<Record<string, unknown>>

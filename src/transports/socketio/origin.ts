@@ -1,7 +1,9 @@
-/** What is known of a client's event beside its arguments. */
+/** What is known of what a client emitted beside its arguments. */
 export interface Origin {
   /** The event wants an answer to this id. */
-  readonly ackId: number | undefined
+  readonly ackId?: number | undefined
+  /** It is the answer to the event of this id: all of it is arguments. */
+  readonly answers?: number
   readonly bytes: number
 }
 

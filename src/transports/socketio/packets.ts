@@ -1,4 +1,4 @@
-import type { Args } from '../../protocol/args.ts'
+import { BUFFER_HEAD, bufferOf } from '../../protocol/buffers.ts'
 import { encodeFrame, errorBody } from '../../protocol/encode.ts'
 import type { ErrorFrame, ServerFrame } from '../../protocol/frames.ts'
 
@@ -53,12 +53,13 @@ export function encodeEvent(namespace: string, frame: ServerFrame): Packet {
       return { text: `${head}["message",${frame.message}]`, attachments: NONE }
     case 'event': {
       const { json } = frame.args
+      const asked = frame.id ?? ''
       const args =
         json === '[]'
           ? `[${JSON.stringify(frame.event)}]`
           : `[${JSON.stringify(frame.event)},${json.slice(1)}`
       return withAttachments(args, (text, count) =>
-        count === 0 ? head + text : `5${count}-${head.slice(1)}${text}`,
+        count === 0 ? `${head}${asked}${text}` : `5${count}-${head.slice(1)}${asked}${text}`,
       )
     }
     case 'error':
@@ -81,32 +82,16 @@ export function errorOf({ code, message, details }: ErrorFrame): string {
 
 const NONE: readonly Buffer[] = []
 
-/** How JSON carries a Buffer: within a module's result or arguments, and from node to node. */
-const BUFFER = '{"type":"Buffer","data":['
-
 function withAttachments(json: string, build: (text: string, count: number) => string): Packet {
-  if (!json.includes(BUFFER)) return { text: build(json, 0), attachments: NONE }
+  if (!json.includes(BUFFER_HEAD)) return { text: build(json, 0), attachments: NONE }
   const attachments: Buffer[] = []
   const text = JSON.stringify(
     JSON.parse(json, (_key, value: unknown) => {
-      if (!isBufferJson(value)) return value
-      attachments.push(Buffer.from(value.data))
+      const buffer = bufferOf(value)
+      if (buffer === null) return value
+      attachments.push(buffer)
       return { _placeholder: true, num: attachments.length - 1 }
     }),
   )
   return { text: build(text, attachments.length), attachments }
-}
-
-/** An event's arguments as the library takes them, with Buffers that came from another node as such. */
-export function valuesOf({ json, values }: Args): unknown[] {
-  if (!json.includes(BUFFER)) return [...values]
-  return JSON.parse(json, (_key, value: unknown) =>
-    isBufferJson(value) ? Buffer.from(value.data) : value,
-  ) as unknown[]
-}
-
-function isBufferJson(value: unknown): value is { data: number[] } {
-  if (typeof value !== 'object' || value === null) return false
-  const { type, data } = value as { type?: unknown; data?: unknown }
-  return type === 'Buffer' && Array.isArray(data)
 }

@@ -10,7 +10,6 @@ import type { Subscriber } from '../../hub/subscriber.ts'
 import type { Counts } from '../../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../../protocol/codes.ts'
 import { decode } from '../../protocol/decode.ts'
-import type { EventFrame } from '../../protocol/frames.ts'
 import { tryWriteJson } from '../../protocol/json.ts'
 import type { Services } from '../../registry/context.ts'
 import type { User } from '../../registry/define.ts'
@@ -19,14 +18,15 @@ import type { MaybePromise } from '../../sources/source.ts'
 import type { Commands } from '../commands.ts'
 import { closeCodeOf } from '../endings.ts'
 import { Visits } from '../visits.ts'
-import { Carrier } from './carrier.ts'
-import { Door } from './door.ts'
-import { Drains } from './drains.ts'
-import type { EngineSocket } from './engine.ts'
+import { SocketIoCarrier } from './carrier.ts'
+import { Door } from '../engineio/door.ts'
+import { Drains } from '../engineio/drains.ts'
+import type { EngineSocket } from '../engineio/engine.ts'
 import { Acknowledgement, frameOf, type Incoming, incomingOf } from './incoming.ts'
 import { credentialsOf, type Introduction, type Wishes, wishesOf } from './introduction.ts'
 import { SocketIoLink } from './link.ts'
-import type { Rooms } from './rooms.ts'
+import { originOf } from './origin.ts'
+import type { Rooms } from '../engineio/rooms.ts'
 
 export interface SocketIoDependencies {
   readonly live: Live
@@ -48,7 +48,7 @@ export class SocketIoTransport {
   readonly #config: SocketIoConfig
   readonly #visits: Visits
   readonly #drains = new Drains()
-  readonly #carriers = new WeakMap<EngineSocket, Carrier>()
+  readonly #carriers = new WeakMap<EngineSocket, SocketIoCarrier>()
 
   constructor(deps: SocketIoDependencies, config: SocketIoConfig, rooms: Rooms) {
     this.rooms = rooms
@@ -71,16 +71,14 @@ export class SocketIoTransport {
 
   /** A new Engine.IO connection. */
   onCarrier(conn: EngineSocket): void {
-    const carrier = new Carrier(conn, this.door.entryOf(conn.request))
-    // Its headers would be kept for as long as it lives.
-    conn.request = null
-    if (conn.transport.closeTimeout !== undefined) conn.transport.closeTimeout = LAST_WORDS_MS
+    const carrier = new SocketIoCarrier(conn, this.door.entryOf(conn.request))
     this.#carriers.set(conn, carrier)
     carrier.counted = this.#deps.addresses.enter(carrier.address)
     this.door.inside++
     // It is told why where it asks for a namespace.
-    if (!carrier.counted) setTimeout(() => conn.close(), LAST_WORDS_MS).unref()
-    conn.on('data', () => this.#onData(carrier))
+    carrier.turnedAway = !carrier.counted
+    if (carrier.turnedAway) setTimeout(() => carrier.close(), LAST_WORDS_MS).unref()
+    conn.on('packet', ({ type }) => this.#onPacket(carrier, type))
     conn.on('upgrade', () => {
       for (const link of carrier.links) link.upgraded()
     })
@@ -133,7 +131,7 @@ export class SocketIoTransport {
   async #identify(socket: Socket): Promise<void> {
     const carrier = this.#carrierOf(socket)
     const { limits } = this.#deps.live.rules.config
-    if (!carrier.counted) {
+    if (carrier.turnedAway) {
       throw new ClientError(
         'limit_exceeded',
         `at most ${limits.connectionsPerAddress} connections an address`,
@@ -178,8 +176,7 @@ export class SocketIoTransport {
       rooms: this.rooms,
       carrier,
       socket,
-      onAck: (from, frame, args) => this.#onAck(from, frame, args),
-      onWaiting: (waiting, bytes) => this.#drains.watch(waiting, bytes),
+      drains: this.#drains,
       handle: (incoming) => this.#handle(incoming),
     })
     const { address } = carrier
@@ -218,31 +215,37 @@ export class SocketIoTransport {
     await this.#deps.subscriber.subscribeAll(client, wishes.channels, wishes.range)
   }
 
-  /** Whatever came, acknowledgements and binary parts included. */
-  #onData(carrier: Carrier): void {
-    this.#deps.counts.frames++
+  /** Whatever came, acknowledgements, binary parts and pongs included. */
+  #onPacket(carrier: SocketIoCarrier, type: string): void {
+    if (type === 'message') this.#deps.counts.frames++
+    if (type === 'close') carrier.conn.close()
     const { rules } = this.#deps.live
     if (carrier.inbox.frames.take(performance.now(), rules.frameRate)) return
     const { framesPerSecond } = rules.config.limits
     const error = new ClientError('rate_limited', `at most ${framesPerSecond} frames a second`)
     for (const { client } of carrier.links) if (client !== null) this.#end(client, error, CLOSE.rateLimited)
-    carrier.conn.close()
+    carrier.close()
   }
 
   #onEvent(link: SocketIoLink, event: readonly unknown[]): void {
     const { client } = link
     if (client === null || !client.open) return
+    const answered = originOf(event)?.answers
+    if (answered !== undefined) return this.#onAnswer(link, client, answered, event)
     if (link.turns.take(incomingOf(link, event), this.#deps.live.rules.config.limits.bufferBytes)) return
     const error = new ClientError('rate_limited', 'too many frames wait for an earlier one')
     this.#end(client, error, CLOSE.rateLimited)
   }
 
-  #onAck(link: SocketIoLink, { id }: EventFrame, args: readonly unknown[]): void {
-    const { client, carrier } = link
+  /** To those that nobody waits for any more nothing is said, as everywhere in Socket.IO. */
+  #onAnswer(link: SocketIoLink, client: Client, id: number, args: readonly unknown[]): void {
+    const { commands } = this.#deps
     const text = tryWriteJson({ type: 'ack', id, args })
-    if (client === null || !client.open || text === undefined) return
-    const answered = this.#execute(link, () =>
-      this.#deps.commands.execute(client, decode(text), text, carrier.inbox),
+    if (text === undefined) return
+    const answered = this.#execute(
+      link,
+      () => commands.execute(client, decode(text), text, link.carrier.inbox),
+      null,
     )
     if (answered instanceof Promise) void answered
   }
@@ -264,7 +267,7 @@ export class SocketIoTransport {
   }
 
   /** Never throws: the client is told what was wrong. */
-  #execute(link: SocketIoLink, work: () => MaybePromise<void>, answer: Answer = link): MaybePromise<void> {
+  #execute(link: SocketIoLink, work: () => MaybePromise<void>, answer: Answer | null): MaybePromise<void> {
     const refuse = (error: unknown): void => this.#deps.commands.refuse(link.client, undefined, error, answer)
     try {
       const result = work()
@@ -294,12 +297,12 @@ export class SocketIoTransport {
     this.#deps.hub.close(client, code, isClientError(error) ? error.code : 'internal')
   }
 
-  #carrierOf(socket: Socket): Carrier {
+  #carrierOf(socket: Socket): SocketIoCarrier {
     return this.#carriers.get(socket.conn as unknown as EngineSocket)!
   }
 }
 
-/** The library's own half a minute would keep a process that ends. */
+/** How long one may look for why it is refused. */
 const LAST_WORDS_MS = 2000
 
 /** What is known of a socket when it is let in. */

@@ -1,4 +1,4 @@
-import { customerOf, isLoopback } from '../../auth/ip.ts'
+import { customerOf, isAnybody } from '../../auth/ip.ts'
 import { Allowance } from '../inbox.ts'
 
 export interface CallersOptions {
@@ -39,7 +39,7 @@ export class Callers {
   /** A user is one caller wherever it calls from; without one, an address is. */
   allowanceOf(user: string | null, address: string): Allowance {
     if (user !== null) return this.#of(`u ${user}`)
-    if (!this.#proxied() && (address === '' || isLoopback(address))) return new Allowance()
+    if (isAnybody(address, this.#proxied())) return new Allowance()
     return this.#of(`a ${customerOf(address)}`)
   }
 

@@ -1,7 +1,12 @@
-import { customerOf } from '../../auth/ip.ts'
+import { customerOf, isAnybody } from '../../auth/ip.ts'
 import { ClientError } from '../../protocol/codes.ts'
 
 export interface SuspectsOptions {
+  /**
+   * Whether `trustedProxies` are named. Without, loopback peers and the unix socket are spared: behind a proxy on this
+   * machine they would be everyone.
+   */
+  readonly proxied: () => boolean
   /** Wrong secrets of one address within `windowMs`, after which it is not listened to until that is over. @default 20 */
   readonly most?: number
   /** @default 60000 */
@@ -18,12 +23,13 @@ export class Suspects {
   readonly #options: Required<SuspectsOptions>
   readonly #found = new Map<string, { count: number; readonly until: number }>()
 
-  constructor(options: SuspectsOptions = {}) {
+  constructor(options: SuspectsOptions) {
     this.#options = { most: 20, windowMs: 60_000, maxAddresses: 10_000, ...options }
   }
 
   /** @throws {ClientError} rate_limited */
   check(address: string): void {
+    if (isAnybody(address, this.#options.proxied())) return
     const customer = customerOf(address)
     const found = this.#found.get(customer)
     if (found === undefined) return
@@ -34,7 +40,8 @@ export class Suspects {
   }
 
   add(address: string): void {
-    const { windowMs, maxAddresses } = this.#options
+    const { windowMs, maxAddresses, proxied } = this.#options
+    if (isAnybody(address, proxied())) return
     const customer = customerOf(address)
     const found = this.#found.get(customer)
     if (found !== undefined) {

@@ -53,16 +53,18 @@ export class Upstream {
   readonly sessions: Sessions
   readonly #deps: UpstreamDependencies
   readonly #callers: Callers
-  readonly #suspects = new Suspects()
+  readonly #suspects: Suspects
   readonly #forwarder: Forwarder
   /** Of connections that have sent something; each goes with its client. */
   readonly #inboxes = new WeakMap<Client, Inbox>()
+  #draining = false
 
   constructor(deps: UpstreamDependencies) {
     const { live, hub, bus, counts, services } = deps
     this.#deps = deps
-    this.#callers =
-      deps.callers ?? new Callers({ proxied: () => live.rules.config.trustedProxies.length > 0 })
+    const proxied = (): boolean => live.rules.config.trustedProxies.length > 0
+    this.#callers = deps.callers ?? new Callers({ proxied })
+    this.#suspects = new Suspects({ proxied })
     this.sessions = new Sessions({ node: bus.node, get: (session) => hub.get(session) })
     this.#forwarder = new Forwarder({
       bus,
@@ -124,6 +126,11 @@ export class Upstream {
     this.#forwarder.onPeer(node, here)
   }
 
+  /** Nothing is begun any more: what comes is to be asked of another node. */
+  drain(): void {
+    this.#draining = true
+  }
+
   /** Idempotent. */
   stop(): void {
     this.#forwarder.stop()
@@ -176,6 +183,8 @@ export class Upstream {
   /** @throws {ClientError} where the request and not its command is at fault */
   async #run(who: Admitted, compose: () => Command, tell: Tell): Promise<Told> {
     const command = compose()
+    // Its body may have been long on its way; what begins now nobody would wait for.
+    if (this.#draining) throw new ClientError('unavailable', 'shutting down: come back soon')
     const { pass, address } = who
     const outcome = await (pass === null
       ? this.#performAlone(who, command)

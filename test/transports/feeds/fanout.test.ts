@@ -61,7 +61,7 @@ function setup(t: Test, quietMs = 60_000) {
     const left: number[] = []
     const arrival = {
       headers: {},
-      client: { onDrain: () => made.drains++ },
+      client: { onDrain: () => made.drains++, subscriptions: new Map([['chat:a', 'policy']]) },
       response: {
         stream: (_status: number, _headers: object, given: StreamHandlers) => {
           handlers = given

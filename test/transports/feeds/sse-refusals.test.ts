@@ -25,6 +25,9 @@ onBoth('the connections of an address are counted over all transports', async (t
     return reader.status
   }
   t.equal(await ask(), 429)
+  // A status other than 200 would stop EventSource for good, and there may be room in a moment.
+  const refused = await fetch(`${daemon.url}/sse?channel=chat:a`, { headers })
+  t.match(await refused.text(), /^retry: \d+\n.*event: reconnect/s)
   await socket.close()
   await until('there is room again', async () => (await ask()) === 200)
   feed.close()

@@ -77,12 +77,15 @@ onBoth(
 )
 
 onBoth('only configured functions are called, and only known forms written', async (t, start) => {
-  const daemon = await start(CHANNELS)
+  const daemon = await start({ ...CHANNELS, origins: ['https://app.example'] })
   const status = async (query: string): Promise<number> =>
     (await fetch(`${daemon.url}/stream?${query}`)).status
   t.equal(await status('channel=chat:a&format=html'), 400)
   t.equal(await status('channel=chat:a&format=html&callback=alert'), 400)
   t.equal(await status('channel=chat:a&format=html&callback=parent.handle.x'), 400)
   t.equal(await status('channel=chat:a&format=xml'), 400)
+  const headers = { Origin: 'https://app.example' }
+  const refused = await fetch(`${daemon.url}/stream?channel=chat:a&format=xml`, { headers })
+  t.equal(refused.headers.get('access-control-allow-origin'), headers.Origin, 'its page may read why')
   t.equal(daemon.daemon.hub!.size, 0)
 })

@@ -42,6 +42,11 @@ export class Door {
       counts.error('upgrade', 'forbidden')
       return 'this origin is not allowed; see `origins` in the config'
     }
+    // A script of any page may load it: with the user's cookies, and without an Origin.
+    if (typeof raw._query?.['j'] === 'string') {
+      counts.error('upgrade', 'forbidden')
+      return 'JSONP is not served'
+    }
     const request = new HandshakeRequest(raw)
     this.#entries.set(raw, {
       address: peers.clientAddress(request),
@@ -53,6 +58,12 @@ export class Door {
   /** Whether pages of the request's origin may. */
   allows({ headers }: Pick<EngineRequest, 'headers'>): boolean {
     return this.#options.live.rules.origins.allows(textOf(headers['origin']), textOf(headers['host']))
+  }
+
+  /** Whether they may with their user's cookies: not where only `*` lets them in. */
+  trusts({ headers }: Pick<EngineRequest, 'headers'>): boolean {
+    const { namedOrigins } = this.#options.live.rules
+    return namedOrigins.allows(textOf(headers['origin']), textOf(headers['host']))
   }
 
   /** What is known of who was let in by this request. */
@@ -70,7 +81,7 @@ class HandshakeRequest implements PeerRequest {
 
   constructor(raw: EngineRequest) {
     this.#raw = raw
-    this.query = new URLSearchParams(raw._query ?? {}).toString()
+    this.query = queryOf(raw._query ?? {})
     this.address = raw.connection.remoteAddress ?? ''
     const { res } = raw
     const proxied =
@@ -94,6 +105,16 @@ class HandshakeRequest implements PeerRequest {
       visit(rawHeaders[index]!.toLowerCase(), rawHeaders[index + 1]!)
     }
   }
+}
+
+/** What the engines give has each name once, and their client writes a list with commas: no channel has one. */
+function queryOf(query: NonNullable<EngineRequest['_query']>): string {
+  const parameters = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) {
+    const values = name === 'channel' ? String(value).split(',') : [String(value)]
+    for (const one of values) parameters.append(name, one)
+  }
+  return parameters.toString()
 }
 
 function textOf(value: string | string[] | undefined): string {

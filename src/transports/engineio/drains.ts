@@ -1,4 +1,11 @@
-import type { SocketIoLink } from './link.ts'
+import type { Client } from '../../hub/client.ts'
+
+/** Something that a client's bytes wait in. */
+export interface Waiting {
+  readonly client: Client | null
+  /** Bytes. */
+  readonly waiting: number
+}
 
 /**
  * Tells clients that what waited for them has left. Neither engine says so through the library: whoever was seen
@@ -6,7 +13,7 @@ import type { SocketIoLink } from './link.ts'
  */
 export class Drains {
   readonly #everyMs: number
-  readonly #watched = new Map<SocketIoLink, number>()
+  readonly #watched = new Map<Waiting, number>()
   #timer: NodeJS.Timeout | null = null
 
   /** @param everyMs @default 20 */
@@ -14,7 +21,7 @@ export class Drains {
     this.#everyMs = everyMs
   }
 
-  watch(link: SocketIoLink, bytes: number): void {
+  watch(link: Waiting, bytes: number): void {
     if (!this.#watched.has(link)) this.#watched.set(link, bytes)
     this.#timer ??= setInterval(() => this.#look(), this.#everyMs).unref()
   }
