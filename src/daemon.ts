@@ -39,6 +39,9 @@ export interface Started {
 
 const PROCESS_METRICS_AFTER_MS = 500
 
+/** What clients have left to be told when all else has taken the time that a stop may take. */
+const LAST_WORDS_MS = 1000
+
 /** One node: everything wired together. `start` and `stop` once each; a stopped daemon is not started again. */
 export class Daemon implements Live {
   readonly counts = new Counts()
@@ -256,7 +259,8 @@ export class Daemon implements Live {
     )
     await parts.commands.settle(Math.max(0, end - performance.now()))
     await parts.publisher.settle(Math.max(0, end - performance.now()))
-    await parts.transports.dismiss(reason)
+    // A hook that hangs must not make the stop last longer than what was said.
+    await within([parts.transports.dismiss(reason)], Math.max(LAST_WORDS_MS, end - performance.now()))
   }
 
   async #release(): Promise<void> {

@@ -37,6 +37,7 @@ export class Emitter {
   ): Promise<Emitted> {
     const { cluster, live } = this.#deps
     checkTarget(target)
+    checkEvent(event)
     const json = writeJson(args)
     const options = exclude === undefined ? {} : { exclude }
     if (ack === false) {
@@ -63,6 +64,14 @@ export class Emitter {
     const { clients, count } = await cluster.presence(channel)
     return { clients, count }
   }
+}
+
+/** The longest name of an event; that of the server API. */
+const MAX_EVENT = 128
+
+function checkEvent(event: unknown): void {
+  if (typeof event === 'string' && event !== '' && event.length <= MAX_EVENT) return
+  throw new TypeError(`emit: expected an event's name of 1 to ${MAX_EVENT} characters, got ${typeof event}`)
 }
 
 /** A module's mistake, of which the client must not be told as if it were the client's: no ClientError. */

@@ -153,7 +153,7 @@ export class Hub implements Connections, ClientHome {
     const tabs = this.#users.get(user.id)
     if (tabs === undefined) this.#users.set(user.id, new Set([client]))
     else tabs.add(client)
-    this.#deps.attendance?.identified(client)
+    if (client.link.fleeting !== true) this.#deps.attendance?.identified(client)
   }
 
   /** From now on, and not a publication earlier, the client gets what comes on the channel. */
@@ -161,7 +161,7 @@ export class Hub implements Connections, ClientHome {
     if (!client.open) return
     if (!client.subscriptions.has(channel)) {
       this.#occupants.add(channel, client)
-      this.#deps.attendance?.joined(client, channel)
+      if (client.link.fleeting !== true) this.#deps.attendance?.joined(client, channel)
     }
     client.enter(channel, kind)
     if (this.#laggards.has(client, channel)) client.link.leave(channel)
@@ -304,7 +304,7 @@ export class Hub implements Connections, ClientHome {
 
   #vacate(client: Client, channel: string): void {
     this.#occupants.delete(channel, client)
-    this.#deps.attendance?.left(client, channel)
+    if (client.link.fleeting !== true) this.#deps.attendance?.left(client, channel)
   }
 
   #countTransport({ transport }: Client, change: 1 | -1): void {

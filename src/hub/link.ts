@@ -5,6 +5,11 @@ export interface Link {
   /** Bytes that wait for the client. */
   readonly bufferedBytes: number
   /**
+   * The client is here for one answer, and comes back as another one: presence neither counts it nor tells it. Two who
+   * wait so would wake one another for ever, by leaving and coming. @default false
+   */
+  readonly fleeting?: boolean
+  /**
    * Sends one frame, in the transport's own form; what that has no form for is left out.
    * False when it was dropped: nothing may be sent on this link again.
    * @throws {TypeError} where JSON can't carry an event's arguments

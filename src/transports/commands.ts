@@ -50,6 +50,7 @@ export interface Visitor {
   readonly identity: User | null
   readonly grants: Grants
   readonly allowance: Allowance
+  readonly address: string
 }
 
 /** What can be asked without a connection. */
@@ -309,13 +310,14 @@ interface Asker extends Visitor {
 }
 
 function connected(client: Client, allowance: Allowance): Asker {
-  return { client, identity: client.identity, grants: client.grants, allowance }
+  return { client, identity: client.identity, grants: client.grants, allowance, address: client.address }
 }
 
 /** Whose idempotency keys these are: no two askers have a key in common. */
-function publisherOf({ client, identity }: Asker): string {
+function publisherOf({ client, identity, address }: Asker): string {
   if (identity !== null) return `user:${userRest(identity.id)}`
-  return `session:${client?.session ?? ''}`
+  // Nothing else is known of somebody without a name and a connection.
+  return client === null ? `address:${address}` : `session:${client.session}`
 }
 
 /** Confirms of one connection that are not durable yet, before its next frame waits for them. */

@@ -1,4 +1,4 @@
-import { tokenOf } from '../auth/bearer.ts'
+import { bearerOf, tokenOf } from '../auth/bearer.ts'
 import { parseCookies } from '../auth/cookies.ts'
 import type { Range } from '../hub/subscriber.ts'
 import type { Request } from '../listeners/listener.ts'
@@ -37,7 +37,10 @@ export function readHandshake(request: HandshakeSource, rules: Rules): Handshake
   }
 }
 
-/** Who it might be; null where there is nothing to go by. */
+/**
+ * Who it might be; null where there is nothing to go by. What a browser adds by itself (cookies, Basic credentials) does
+ * not count from pages that nobody named, whom only `origins: ['*']` lets in: any page could act as its visitor.
+ */
 export function credentialsOf(request: HandshakeSource, rules: Rules): Credentials | null {
   const { config, registry, tokens } = rules
   const { query } = request
@@ -71,16 +74,24 @@ function tokenOnly(request: HandshakeSource, query: string, rules: Rules): Crede
 
 function allCredentials(request: HandshakeSource, query: string, rules: Rules): Credentials {
   const headers: Record<string, string> = Object.create(null)
+  const ambient = isNamed(request, rules)
   request.eachHeader((name, value) => {
+    if (!ambient && (name === 'cookie' || (name === 'authorization' && bearerOf(value) === null))) return
     headers[name] = name in headers ? `${headers[name]}, ${value}` : value
   })
   return {
     token: tokenIn(request, query, rules),
     headers,
-    cookies: parseCookies(request.header('cookie')),
+    cookies: ambient ? parseCookies(request.header('cookie')) : {},
     query: Object.fromEntries(new URLSearchParams(query)),
     address: rules.peers.clientAddress(request),
   }
+}
+
+/** Whether it comes from a page of this host or of the list, or from no page at all. */
+function isNamed(request: HandshakeSource, { namedOrigins }: Rules): boolean {
+  const origin = request.header('origin')
+  return origin === '' || namedOrigins.allows(origin, request.header('host'))
 }
 
 function tokenIn(request: HandshakeSource, query: string, rules: Rules): string | null {
@@ -88,7 +99,7 @@ function tokenIn(request: HandshakeSource, query: string, rules: Rules): string 
   const found = tokenOf({
     authorization: request.header('authorization'),
     query,
-    cookies: cookie === null ? '' : request.header('cookie'),
+    cookies: cookie === null || !isNamed(request, rules) ? '' : request.header('cookie'),
     cookieName: cookie,
   })
   return found?.token ?? null

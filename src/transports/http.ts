@@ -29,10 +29,9 @@ export class HttpRouter {
     }
   }
 
-  handle(request: Request, asked: Response): void {
+  handle(request: Request, response: Response): void {
     this.#counts.requests++
     const { path } = request
-    const response = request.method === 'HEAD' ? new HeadResponse(asked) : asked
     try {
       const methods = this.#find(path)
       if (methods === undefined) throw new ClientError('not_found', 'nothing is here')
@@ -71,32 +70,6 @@ function allowed(methods: Route['methods']): string {
   const names = Object.keys(methods)
   if (Object.hasOwn(methods, 'GET') && !Object.hasOwn(methods, 'HEAD')) names.push('HEAD')
   return names.join(', ')
-}
-
-/** Sends the head alone: uWS would send the body too, and the client take it for the next answer. */
-class HeadResponse implements Response {
-  readonly #response: Response
-
-  constructor(response: Response) {
-    this.#response = response
-  }
-
-  get done(): boolean {
-    return this.#response.done
-  }
-
-  reply(status: number, headers: Readonly<Record<string, string>>): void {
-    this.#response.reply(status, headers, '')
-  }
-
-  onAbort(handler: () => void): void {
-    this.#response.onAbort(handler)
-  }
-
-  stream(status: number, headers: Readonly<Record<string, string>>): null {
-    this.#response.reply(status, headers, '')
-    return null
-  }
 }
 
 export const JSON_HEADERS: Readonly<Record<string, string>> = { 'Content-Type': 'application/json' }

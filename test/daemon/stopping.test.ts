@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import t from 'tap'
+import { connect } from '../support/client.ts'
 import { startDaemon } from '../support/daemon.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { until } from '../support/wait.ts'
@@ -29,4 +30,18 @@ t.test('who is publishing when the daemon stops is answered, and what was accept
   )
   await stopped
   t.equal((await postgres.psql('SELECT FROM livemessage.journal')).length, 3)
+})
+
+t.test('a disconnect hook that hangs does not make the stop last longer than `stop`', async (t) => {
+  const daemon = await startDaemon(t, {
+    channels: { chat: { access: 'public' } },
+    stop: '1s',
+    limits: { callMs: '60s' },
+    hooks: { disconnect: () => new Promise<void>(() => undefined) },
+  })
+  const client = await connect(t, daemon)
+  const begun = performance.now()
+  await daemon.stop()
+  t.ok(performance.now() - begun < 30_000)
+  t.equal((await client.closed).code, 1001)
 })

@@ -1,3 +1,4 @@
+import { connect } from '../support/client.ts'
 import { until } from '../support/wait.ts'
 import { CHANNELS, onBoth } from './both.ts'
 import { ask, poll } from './polling.ts'
@@ -64,3 +65,23 @@ onBoth('session: what is lost of a transient channel between two requests is tol
   t.ok(messages.length > 1 && messages.length < 12)
   t.strictSame((await poll(daemon, [], parameters)).body.lost, [])
 })
+
+onBoth(
+  'poll: who waits without a session is not counted as present, nor told to those who are',
+  async (t, start) => {
+    const daemon = await start(SOCIABLE)
+    const watcher = await connect(t, daemon)
+    await watcher.subscribe('chat:a')
+    let { cursor } = (await poll(daemon, 'chat:a')).body
+    for (let round = 0; round < 3; round++) {
+      const waiting = poll(daemon, 'chat:a', { since: cursor })
+      await until('it waits', () => daemon.daemon.hub!.channels.get('chat:a') === 2)
+      await daemon.publish('chat:a', round)
+      cursor = (await waiting).body.cursor
+      await until('it has gone', () => daemon.daemon.hub!.channels.get('chat:a') === 1)
+    }
+    const present = await watcher.ask({ type: 'presence', channel: 'chat:a' })
+    t.match(present, { data: { count: 1 } })
+    t.same(watcher.rest('presence'), [])
+  },
+)

@@ -201,3 +201,20 @@ onBoth('predecessors: an authenticate hook sees what their pages put into the qu
   t.match(await ask(daemon, '/get_messages/?cid=5&since=0&sid=wrong'), { status: 401 })
   t.match(await ask(daemon, '/get_messages/?cid=5&since=0&sid=right&channel=chat:6&last=5'), { status: 200 })
 })
+
+onBoth(
+  'predecessors: /get_messages/ from a place that is lost gives all that is kept, and says so',
+  async (t, start) => {
+    const daemon = await start(ON)
+    await daemon.publish('chat:5', 1)
+    const url = `${daemon.url}/get_messages/?channel_id=5&since=000000000000-7`
+    const response = await fetch(url)
+    t.equal(response.status, 200)
+    t.equal(response.headers.get('livemessage-lost'), 'true')
+    const [message] = (await response.json()) as { id: string; data: unknown }[]
+    t.equal(message?.data, 1)
+    await daemon.publish('chat:5', 2)
+    const next = await ask(daemon, `/get_messages/?channel_id=5&since=${message?.id}`)
+    t.strictSame(list(next.text), [2], 'it goes on from there')
+  },
+)

@@ -289,3 +289,24 @@ void t.test('once everybody is told to go nothing is begun any more', async (t) 
   t.match(await post(node, '/call/open/count'), { status: 503, body: { error: { code: 'unavailable' } } })
   t.equal(begun, 1)
 })
+
+onBoth('idempotency keys of those without a name are those of their address', async (t, start) => {
+  const daemon = await start({
+    ACTIONS: { chat: {} },
+    channels: { chat: { access: 'public', publish: 'public', history: {} } },
+    hooks: { authenticate: () => null },
+    trustedProxies: ['127.0.0.1'],
+  })
+  const publish = async (address: string, text: string): Promise<number> => {
+    const response = await fetch(`${daemon.url}/publish?channel=chat:a`, {
+      method: 'POST',
+      headers: { cookie: 'id=1', 'Idempotency-Key': '1', 'X-Forwarded-For': address, Origin: daemon.url },
+      body: JSON.stringify(text),
+    })
+    await response.arrayBuffer()
+    return response.status
+  }
+  t.equal(await publish('192.0.2.1', 'one'), 200)
+  t.equal(await publish('192.0.2.2', 'two'), 200)
+  t.equal(await publish('192.0.2.1', 'other'), 409)
+})

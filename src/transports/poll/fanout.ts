@@ -1,11 +1,12 @@
 import { isCompleteTopic } from '../../hub/client.ts'
 import type { Fanout, Link } from '../../hub/link.ts'
 import type { MessageFrame, PresenceFrame, ServerFrame } from '../../protocol/frames.ts'
+import { extraOf } from './extras.ts'
 
 /** Who collects what is for everybody on a topic. */
 export interface Collector extends Link {
-  /** A frame that many get: nothing in it is the collector's own. */
-  collect(frame: MessageFrame | PresenceFrame): void
+  /** A frame that many get: nothing in it is the collector's own. `extra`: what stands in an answer that has no message. */
+  collect(frame: MessageFrame | PresenceFrame, extra: string): void
 }
 
 /**
@@ -36,6 +37,7 @@ export class PollFanout implements Fanout {
     if (frame.type !== 'message' && frame.type !== 'presence') return
     const links = this.#topics.get(topic)
     if (links === undefined) return
-    for (const link of links) if (link !== except) link.collect(frame)
+    const extra = frame.type === 'presence' ? extraOf(frame) : ''
+    for (const link of links) if (link !== except) link.collect(frame, extra)
   }
 }

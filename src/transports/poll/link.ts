@@ -1,7 +1,6 @@
 import { ClientError } from '../../protocol/codes.ts'
-import { encodeFrame, idOf } from '../../protocol/encode.ts'
+import { idOf } from '../../protocol/encode.ts'
 import type {
-  EventFrame,
   MessageFrame,
   PresenceFrame,
   ServerFrame,
@@ -10,6 +9,7 @@ import type {
 } from '../../protocol/frames.ts'
 import { type Arrival, LOST, type RequestLink } from '../feeds/arrival.ts'
 import type { Answer } from './answers.ts'
+import { extraOf } from './extras.ts'
 import type { Collector, PollFanout } from './fanout.ts'
 
 /** How much may be collected; read when it is needed, for a reload may change it. */
@@ -47,11 +47,7 @@ type Extra = { readonly kind: 'events' | 'presence' | 'ended'; readonly json: st
 export class PollLink implements Collector, RequestLink {
   /** The newest of conflated channels are left out: who waits for changes has them already. */
   quiet = false
-  /**
-   * Nothing is told of who comes and goes: of those who wait without a session each would wake all the others, by
-   * leaving with its answer and coming again.
-   */
-  unsociable = false
+  fleeting = false
   readonly #owner: LinkOwner
   readonly #arrival: Pick<Arrival, 'client'>
   /** The journaled channels that were asked for, until it is on all of them. */
@@ -139,7 +135,7 @@ export class PollLink implements Collector, RequestLink {
     switch (frame.type) {
       case 'message':
       case 'presence':
-        this.collect(frame)
+        this.collect(frame, frame.type === 'presence' ? extraOf(frame) : '')
         break
       case 'subscribed':
         this.#subscribed(frame)
@@ -148,7 +144,7 @@ export class PollLink implements Collector, RequestLink {
         this.#unsubscribed(frame)
         break
       case 'event':
-        this.#keep('events', frame)
+        this.#keep('events', extraOf(frame))
         break
       case 'error':
         this.#refusal ??= new ClientError(frame.code, frame.message, frame.details)
@@ -166,10 +162,10 @@ export class PollLink implements Collector, RequestLink {
     return true
   }
 
-  collect(frame: MessageFrame | PresenceFrame): void {
+  collect(frame: MessageFrame | PresenceFrame, extra: string): void {
     if (this.#ended) return
     if (frame.type === 'message') this.#take(frame.message, frame.complete)
-    else if (!this.unsociable) this.#keep('presence', frame)
+    else if (!this.fleeting) this.#keep('presence', extra)
   }
 
   cork(write: () => void): void {
@@ -303,12 +299,11 @@ export class PollLink implements Collector, RequestLink {
     // How far it was given is not known any more.
     this.lose([channel])
     this.#refusal ??= new ClientError(code, message, { channel })
-    this.#keep('ended', frame)
+    this.#keep('ended', extraOf(frame))
   }
 
-  #keep(kind: Extra['kind'], frame: EventFrame | PresenceFrame | UnsubscribedFrame): void {
+  #keep(kind: Extra['kind'], json: string): void {
     this.#extras ??= []
-    const json = `{${encodeFrame(frame).slice(`{"type":"${frame.type}",`.length)}`
     const { hardBytes } = this.#owner.bounds()
     if (this.#extras.length < MOST_EXTRAS && this.#extraBytes + json.length <= hardBytes) {
       this.#extras.push({ kind, json })

@@ -169,7 +169,7 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
     )
     // Who asks again and again for changes would be answered at once each time.
     link.quiet = ask.since !== null && ask.waitMs > 0
-    link.unsociable = ask.session === null
+    link.fleeting = ask.session === null
     this.#stays.set(link, new Stay(arrival, link, ask, form, replaces))
     return link
   }

@@ -41,8 +41,12 @@ export function cometForm(since: Since | null, newest: number): Form {
   }
 }
 
-/** Polling: a list of message objects, the newest first. 304 for a list that the client has. */
-export function listForm(since: Since, newest: number): Form {
+/**
+ * Polling: a list of message objects, the newest first. 304 for a list that the client has. Where its place is lost it
+ * is sent to `all`, the address of all that is kept: an empty list would leave it with that place for ever.
+ * @param sent it comes from there
+ */
+export function listForm(since: Since, newest: number, { all, sent }: { all: string; sent: boolean }): Form {
   const afterMs = 'afterMs' in since ? since.afterMs : 0
   return {
     refusal: ONCE,
@@ -50,7 +54,10 @@ export function listForm(since: Since, newest: number): Form {
     reply(answer, { ifNoneMatch }) {
       const messages = answer.messages.filter((message) => afterMs === 0 || timeOf(message) > afterMs)
       const tag = tagOf({ ...answer, messages })
-      const gone = answer.lost.length === 0 ? {} : LOST
+      const gone = answer.lost.length === 0 && !sent ? {} : LOST
+      if (answer.lost.length > 0 && messages.length === 0 && 'cursor' in since) {
+        return { status: 302, headers: { ...ONCE, ...LOST, Location: all }, body: '' }
+      }
       const headers = { ...JSON_HEADERS, ...gone, 'Cache-Control': 'private, no-cache', ETag: tag }
       if (ifNoneMatch !== '' && namesTag(ifNoneMatch, tag)) return { status: 304, headers, body: '' }
       return { status: 200, headers, body: `[${messages.toReversed().join(',')}]` }

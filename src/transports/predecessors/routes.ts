@@ -41,8 +41,13 @@ export function predecessorRoutes(deps: PredecessorsDependencies, subsystem: str
     return { ask: { since: asText(since), waitMs }, form: cometForm(since, newest()) }
   })
   const list = asked(CHANNEL_ID, (request) => {
-    const since = readSince(new URLSearchParams(request.query).get('since') || '0')
-    return { ask: { since: asText(since), waitMs: 0 }, form: listForm(since, newest()) }
+    const parameters = new URLSearchParams(request.query)
+    const since = readSince(parameters.get('since') || '0')
+    const sent = parameters.has('lost')
+    parameters.set('since', '0')
+    parameters.set('lost', '1')
+    const form = listForm(since, newest(), { all: `?${parameters.toString()}`, sent })
+    return { ask: { since: asText(since), waitMs: 0 }, form }
   })
   const stream = guarded(deps, (request, response) => {
     const channel = channelIn(request, subsystem, CID)

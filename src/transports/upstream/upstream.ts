@@ -233,7 +233,7 @@ export class Upstream {
     const { live, commands, counts, services } = this.#deps
     const identity = credentials === null ? null : await authenticate(credentials, live.rules, services)
     const allowance = this.#callers.allowanceOf(identity?.id ?? null, address)
-    const visitor = { identity, grants: grantsOf(identity), allowance }
+    const visitor = { identity, grants: grantsOf(identity), allowance, address }
     counts.frames++
     return answered(
       frame,
