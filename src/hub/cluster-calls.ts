@@ -1,7 +1,7 @@
 import type { Bus, Memo } from '../bus/bus.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
-import { isRecord } from './cluster-orders.ts'
+import { isRecord } from '../protocol/json.ts'
 
 export interface CallsDependencies {
   readonly bus: Pick<Bus, 'node' | 'peers' | 'send'>

@@ -1,4 +1,5 @@
 import { isCloseCode } from '../protocol/codes.ts'
+import { isRecord } from '../protocol/json.ts'
 import { isChannel } from '../protocol/names.ts'
 import { MAX_ACK_MS } from './events.ts'
 
@@ -173,10 +174,6 @@ export function decodeChannels(value: unknown): Listing<ChannelInfo> | null {
 
 export function decodeStats(value: unknown): Readonly<Record<string, unknown>> | null {
   return isRecord(value) ? value : null
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function decodeEmit({

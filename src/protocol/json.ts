@@ -46,3 +46,8 @@ export function tryWriteJson(value: unknown): string | undefined {
     return undefined
   }
 }
+
+/** An object that is no list, as JSON has them. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

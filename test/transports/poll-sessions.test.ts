@@ -21,7 +21,7 @@ function next(
   return poll(daemon, [], query, { ...options, headers })
 }
 
-onBoth('session: it stays between two requests, with its channels and its events', async (t, start) => {
+onBoth('session: it pollers between two requests, with its channels and its events', async (t, start) => {
   const seen: string[] = []
   const daemon = await start({
     ...CHANNELS,

@@ -3,7 +3,7 @@ import type { ResponseStream, StreamHandlers } from '../../listeners/listener.ts
 import type { ServerFrame } from '../../protocol/frames.ts'
 import { Block, type Chain } from './chain.ts'
 import type { FeedFanout } from './fanout.ts'
-import { type Arrival, LOST, type RequestLink } from './arrival.ts'
+import { type Arrival, LOST, type RequestLink } from '../requests/arrival.ts'
 import type { Writer } from './writer.ts'
 
 export interface FeedDependencies {

@@ -1,14 +1,14 @@
 import type { Response } from '../../listeners/listener.ts'
 import type { ClientError } from '../../protocol/codes.ts'
-import type { Arrival, Carrier } from '../feeds/arrival.ts'
-import type { CorsHeaders } from '../feeds/cors.ts'
-import type { Ask } from './ask.ts'
+import type { Arrival, Carrier } from '../requests/arrival.ts'
+import type { CorsHeaders } from '../requests/cors.ts'
+import type { PollRequest } from './request.ts'
 import type { PollLink } from './link.ts'
-import type { Form } from './stay.ts'
+import type { AnswerFormat } from './poller.ts'
 
 /** Whose requests they are. */
 export interface CarrierOwner {
-  arrive(arrival: Arrival, ask: Ask, form: Form, replaces: boolean): PollLink
+  arrive(arrival: Arrival, wanted: PollRequest, format: AnswerFormat, replaces: boolean): PollLink
   refuse(response: Response, error: ClientError, headers: CorsHeaders): void
   /** The client has gone before its answer. */
   left(arrival: Arrival): void
@@ -17,14 +17,14 @@ export interface CarrierOwner {
 /** One request, as a reception sees it: kept for as long as that waits, and therefore without closures. */
 export class PollCarrier implements Carrier {
   readonly #owner: CarrierOwner
-  readonly #ask: Ask
-  readonly #form: Form
+  readonly #wanted: PollRequest
+  readonly #format: AnswerFormat
   readonly #replaces: boolean
 
-  constructor(owner: CarrierOwner, ask: Ask, form: Form, replaces: boolean) {
+  constructor(owner: CarrierOwner, wanted: PollRequest, format: AnswerFormat, replaces: boolean) {
     this.#owner = owner
-    this.#ask = ask
-    this.#form = form
+    this.#wanted = wanted
+    this.#format = format
     this.#replaces = replaces
   }
 
@@ -33,11 +33,11 @@ export class PollCarrier implements Carrier {
   }
 
   createLink(arrival: Arrival): PollLink {
-    return this.#owner.arrive(arrival, this.#ask, this.#form, this.#replaces)
+    return this.#owner.arrive(arrival, this.#wanted, this.#format, this.#replaces)
   }
 
   refuse(response: Response, error: ClientError, headers: CorsHeaders): void {
-    this.#owner.refuse(response, error, { ...headers, ...this.#form.refusal })
+    this.#owner.refuse(response, error, { ...headers, ...this.#format.refusal })
   }
 
   left(arrival: Arrival): void {

@@ -7,7 +7,7 @@ import type {
   SubscribedFrame,
   UnsubscribedFrame,
 } from '../../protocol/frames.ts'
-import { type Arrival, LOST, type RequestLink } from '../feeds/arrival.ts'
+import { type Arrival, LOST, type RequestLink } from '../requests/arrival.ts'
 import type { Answer } from './answers.ts'
 import { extraOf } from './extras.ts'
 import type { Collector, PollFanout } from './fanout.ts'
@@ -277,7 +277,7 @@ export class PollLink implements Collector, RequestLink {
     // Several come, each from a place of its own: there is none from which all of them go on.
     this.#refusal ??= new ClientError(
       'limit_exceeded',
-      'too much waits for one answer: ask for fewer channels at once, each mailbox by itself',
+      'too much waits for one answer: wanted for fewer channels at once, each mailbox by itself',
     )
   }
 

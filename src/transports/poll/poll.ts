@@ -8,20 +8,20 @@ import type { Request, Response } from '../../listeners/listener.ts'
 import { ClientError } from '../../protocol/codes.ts'
 import type { Live } from '../../rules.ts'
 import { closeCodeOf } from '../endings.ts'
-import { type CorsHeaders, corsHeaders, foreignOrigin, NO_ORIGIN, preflight } from '../feeds/cors.ts'
-import { type Arrival, LOST } from '../feeds/arrival.ts'
-import type { Reception } from '../feeds/reception.ts'
-import { closeError, isPassing, retryHeaders } from '../feeds/refusals.ts'
+import { type CorsHeaders, corsHeaders, foreignOrigin, NO_ORIGIN, preflight } from '../requests/cors.ts'
+import { type Arrival, LOST } from '../requests/arrival.ts'
+import type { Reception } from '../requests/reception.ts'
+import { closeError, isPassing, retryHeaders } from '../requests/refusals.ts'
 import type { Route } from '../http.ts'
 import { Answers } from './answers.ts'
-import { type Ask, readAsk } from './ask.ts'
+import { type PollRequest, readPollRequest } from './request.ts'
 import { type CarrierOwner, PollCarrier } from './carrier.ts'
 import type { PollFanout } from './fanout.ts'
-import { plainForm } from './form.ts'
+import { plainFormat } from './format.ts'
 import { type Bounds, type LinkOwner, PollLink } from './link.ts'
 import { PollSessions, type PollSessionsDependencies } from './sessions.ts'
-import { type Form, Stay } from './stay.ts'
-import { Turns } from './turns.ts'
+import { type AnswerFormat, Poller } from './poller.ts'
+import { Slices } from './slices.ts'
 
 export interface PollDependencies extends PollSessionsDependencies {
   readonly live: Live
@@ -47,7 +47,7 @@ export interface Poll {
    * Receives a client that asks in words of its own, answered in a form of its own.
    * @throws nothing: what is wrong is answered by the form
    */
-  receive(request: Request, response: Response, ask: Ask, form: Form): void
+  receive(request: Request, response: Response, wanted: PollRequest, format: AnswerFormat): void
 }
 
 export function createPoll(deps: PollDependencies): Poll {
@@ -68,8 +68,8 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
   /** Of which the bounds are; a reload brings others. */
   #limits: Limits
   #bounds: Bounds
-  readonly #stays = new Map<PollLink, Stay>()
-  readonly #turns = new Turns<Stay>((stay) => this.#answer(stay, false))
+  readonly #pollers = new Map<PollLink, Poller>()
+  readonly #slices = new Slices<Poller>((poller) => this.#answer(poller, false))
 
   constructor(deps: PollDependencies) {
     this.#deps = deps
@@ -89,15 +89,15 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
   }
 
   get size(): number {
-    return this.#stays.size
+    return this.#pollers.size
   }
 
   get written(): number {
     return this.#answers.written
   }
 
-  receive(request: Request, response: Response, ask: Ask, form: Form): void {
-    this.#receive(request, response, ask, form, false)
+  receive(request: Request, response: Response, wanted: PollRequest, format: AnswerFormat): void {
+    this.#receive(request, response, wanted, format, false)
   }
 
   bounds(): Bounds {
@@ -111,30 +111,30 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
   }
 
   opened(link: PollLink): void {
-    const stay = this.#stays.get(link)
-    if (stay === undefined) return
-    this.#sessions.catchUpServed(stay, stay.ask.since).then(
-      () => this.#settle(stay),
-      (error: unknown) => this.#fail(stay, error),
+    const poller = this.#pollers.get(link)
+    if (poller === undefined) return
+    this.#sessions.catchUpServed(poller, poller.wanted.since).then(
+      () => this.#settle(poller),
+      (error: unknown) => this.#fail(poller, error),
     )
   }
 
   due(link: PollLink): void {
-    const stay = this.#stays.get(link)
-    if (stay === undefined || stay.queued) return
+    const poller = this.#pollers.get(link)
+    if (poller === undefined || poller.queued) return
     // Before it has all that it asked for there is an answer only where that is more than one takes.
-    if (stay.opened || link.isCut || link.refusal !== null) this.#enqueue(stay)
+    if (poller.opened || link.isCut || link.refusal !== null) this.#enqueue(poller)
   }
 
   /** The client was closed, by whomever. */
   closed(link: PollLink, code: number, reason: string): void {
-    const stay = this.#stays.get(link)
-    if (stay === undefined) return
+    const poller = this.#pollers.get(link)
+    if (poller === undefined) return
     // What it has is whole: the client goes on from there, at another node.
-    stay.leavesWith = code
-    if (isPassing(code) && stay.opened) this.#answer(stay, true, { Connection: 'close' })
+    poller.leavesWith = code
+    if (isPassing(code) && poller.opened) this.#answer(poller, true, { Connection: 'close' })
     this.#refuse(
-      stay,
+      poller,
       code === LOST ? new ClientError('unavailable', reason) : closeError(code, reason),
       code,
     )
@@ -142,35 +142,41 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
 
   #poll(request: Request, response: Response): void {
     const headers = corsHeaders(request, this.#deps.live.rules)
-    let ask: Ask
+    let wanted: PollRequest
     let link: Link | null
     try {
       if (headers === null) throw foreignOrigin()
-      ask = readAsk(request)
-      link = this.#sessions.find(ask)
+      wanted = readPollRequest(request)
+      link = this.#sessions.find(wanted)
     } catch (error) {
-      return this.#deps.refuse(response, error, { ...(headers ?? NO_ORIGIN), ...plainForm.refusal })
+      return this.#deps.refuse(response, error, { ...(headers ?? NO_ORIGIN), ...plainFormat.refusal })
     }
-    const known = link instanceof PollLink ? this.#stays.get(link) : undefined
-    if (known !== undefined) return this.#comeBack(known, ask, response, headers)
-    this.#receive(request, response, ask, plainForm, ask.session?.id != null)
+    const known = link instanceof PollLink ? this.#pollers.get(link) : undefined
+    if (known !== undefined) return this.#comeBack(known, wanted, response, headers)
+    this.#receive(request, response, wanted, plainFormat, wanted.session?.id != null)
   }
 
-  #receive(request: Request, response: Response, ask: Ask, form: Form, replaces: boolean): void {
-    const carrier = new PollCarrier(this, ask, form, replaces)
-    this.#deps.reception.receive(request, response, carrier, form.past)
+  #receive(
+    request: Request,
+    response: Response,
+    wanted: PollRequest,
+    format: AnswerFormat,
+    replaces: boolean,
+  ): void {
+    const carrier = new PollCarrier(this, wanted, format, replaces)
+    this.#deps.reception.receive(request, response, carrier, format.past)
   }
 
-  arrive(arrival: Arrival, ask: Ask, form: Form, replaces: boolean): PollLink {
+  arrive(arrival: Arrival, wanted: PollRequest, format: AnswerFormat, replaces: boolean): PollLink {
     const link = new PollLink(
       this,
       arrival,
-      ask.channels.filter((channel) => this.#deps.hub.isJournaled(channel)),
+      wanted.channels.filter((channel) => this.#deps.hub.isJournaled(channel)),
     )
     // Who asks again and again for changes would be answered at once each time.
-    link.quiet = ask.since !== null && ask.waitMs > 0
-    link.fleeting = ask.session === null
-    this.#stays.set(link, new Stay(arrival, link, ask, form, replaces))
+    link.quiet = wanted.since !== null && wanted.waitMs > 0
+    link.fleeting = wanted.session === null
+    this.#pollers.set(link, new Poller(arrival, link, wanted, format, replaces))
     return link
   }
 
@@ -179,79 +185,83 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
   }
 
   left({ client }: Arrival): void {
-    const stay = client.link instanceof PollLink ? this.#stays.get(client.link) : undefined
-    if (stay !== undefined) this.#refuse(stay, new ClientError('unavailable', 'the connection is over'), LOST)
+    const poller = client.link instanceof PollLink ? this.#pollers.get(client.link) : undefined
+    if (poller !== undefined)
+      this.#refuse(poller, new ClientError('unavailable', 'the connection is over'), LOST)
   }
 
   /** It is on all that it asked for: it is answered at once, or waits. */
-  #settle(stay: Stay): void {
-    const { client, link, ask, form, response } = stay
+  #settle(poller: Poller): void {
+    const { client, link, wanted, format, response } = poller
     if (!client.open || response === null) return
-    stay.opened = true
+    poller.opened = true
     if (client.subscriptions.size === 0 && client.recovering.length === 0) {
-      return this.#refuse(stay, new ClientError('invalid_input', 'channel: is missing'))
+      return this.#refuse(poller, new ClientError('invalid_input', 'channel: is missing'))
     }
-    if (form.wants !== undefined && !link.isCut) link.keep((message) => form.wants!(message))
-    const isDue = (stay.isFirst && !form.holds) || (ask.session !== null && !stay.introduced)
-    if (isDue || ask.waitMs === 0 || !link.isEmpty || link.refusal !== null) return this.#answer(stay, false)
-    stay.stopTimer()
-    stay.timer = setTimeout(() => this.#answer(stay, true), ask.waitMs).unref()
+    if (format.wants !== undefined && !link.isCut) link.keep((message) => format.wants!(message))
+    const isDue = (poller.isFirst && !format.holds) || (wanted.session !== null && !poller.introduced)
+    if (isDue || wanted.waitMs === 0 || !link.isEmpty || link.refusal !== null)
+      return this.#answer(poller, false)
+    poller.stopTimer()
+    poller.timer = setTimeout(() => this.#answer(poller, true), wanted.waitMs).unref()
   }
 
-  #enqueue(stay: Stay): void {
-    if (stay.queued || stay.response === null) return
-    stay.queued = true
-    this.#turns.add(stay)
+  #enqueue(poller: Poller): void {
+    if (poller.queued || poller.response === null) return
+    poller.queued = true
+    this.#slices.add(poller)
   }
 
   /** @param atOnce with whatever cursor there is */
-  #answer(stay: Stay, atOnce: boolean, more: CorsHeaders = {}): void {
-    stay.queued = false
-    const { link, response, ask, form } = stay
-    if (response === null || !this.#stays.has(link)) return
+  #answer(poller: Poller, atOnce: boolean, more: CorsHeaders = {}): void {
+    poller.queued = false
+    const { link, response, wanted, format } = poller
+    if (response === null || !this.#pollers.has(link)) return
     const { refusal } = link
-    if (refusal !== null && ask.session === null) return this.#refuse(stay, refusal)
+    if (refusal !== null && wanted.session === null) return this.#refuse(poller, refusal)
     if (refusal !== null && !link.tellsEnd) {
       // An answer would have its cursor where it was, and nothing in it: the client would ask the same for ever.
       link.forgive()
-      stay.behind = true
-      return this.#fail(stay, refusal)
+      poller.behind = true
+      return this.#fail(poller, refusal)
     }
-    const cursor = this.#cursorOf(stay, atOnce)
+    const cursor = this.#cursorOf(poller, atOnce)
     if (cursor === undefined) {
       setTimeout(() => this.due(link), LOOK_AGAIN_MS).unref()
       return
     }
-    const since = ask.since !== null || stay.cursor !== null
-    const told = this.#sessions.introduce(stay)
+    const since = wanted.since !== null || poller.cursor !== null
+    const told = this.#sessions.introduce(poller)
     const answer = link.take(cursor, since)
-    stay.cursor = cursor
-    const reply = form.reply(told === '' ? answer : { ...answer, more: answer.more + told }, ask, (one) =>
-      this.#answers.body(one),
+    poller.cursor = cursor
+    const reply = format.reply(
+      told === '' ? answer : { ...answer, more: answer.more + told },
+      wanted,
+      (one) => this.#answers.body(one),
     )
-    stay.stopTimer()
-    stay.response = null
-    response.reply(reply.status, { ...stay.headers, ...reply.headers, ...more }, reply.body)
-    this.#after(stay)
+    poller.stopTimer()
+    poller.response = null
+    response.reply(reply.status, { ...poller.headers, ...reply.headers, ...more }, reply.body)
+    this.#after(poller)
   }
 
   /**
    * Where the client goes on from: never ahead of anything that it was not given. Undefined where that is not known
    * now.
    */
-  #cursorOf(stay: Stay, atOnce: boolean): string | null | undefined {
+  #cursorOf(poller: Poller, atOnce: boolean): string | null | undefined {
     const { journal } = this.#deps
-    const { link } = stay
+    const { link } = poller
     if (link.isCut && link.refusal === null) {
       // What was left out has to be asked for.
-      if (link.isFrozen) stay.behind = true
-      return link.lastId ?? stay.cursor ?? stay.ask.since ?? link.begins
+      if (link.isFrozen) poller.behind = true
+      return link.lastId ?? poller.cursor ?? poller.wanted.since ?? link.begins
     }
-    if (stay.opened && link.isLive && link.refusal === null) return journal.epoch === '' ? null : this.#head
+    if (poller.opened && link.isLive && link.refusal === null) return journal.epoch === '' ? null : this.#head
     if (!atOnce && link.refusal === null) return undefined
     link.restart()
-    stay.behind = true
-    return stay.cursor ?? stay.ask.since ?? link.begins
+    poller.behind = true
+    return poller.cursor ?? poller.wanted.since ?? link.begins
   }
 
   get #head(): string {
@@ -259,73 +269,73 @@ class PollTransport implements Poll, LinkOwner, CarrierOwner {
   }
 
   /** Says no to the request, and ends its session with it. */
-  #refuse(stay: Stay, error: ClientError, code: number = closeCodeOf(error)): void {
-    const { response } = stay
-    stay.response = null
+  #refuse(poller: Poller, error: ClientError, code: number = closeCodeOf(error)): void {
+    const { response } = poller
+    poller.response = null
     if (response !== null && !response.done) {
-      this.refuse(response, error, { ...stay.headers, ...stay.form.refusal })
+      this.refuse(response, error, { ...poller.headers, ...poller.format.refusal })
     }
-    this.#end(stay, code)
+    this.#end(poller, code)
   }
 
-  #fail(stay: Stay, error: unknown): void {
-    const { response } = stay
-    if (!this.#stays.has(stay.link)) return
-    stay.response = null
-    if (response !== null) this.#deps.refuse(response, error, { ...stay.headers, ...stay.form.refusal })
+  #fail(poller: Poller, error: unknown): void {
+    const { response } = poller
+    if (!this.#pollers.has(poller.link)) return
+    poller.response = null
+    if (response !== null) this.#deps.refuse(response, error, { ...poller.headers, ...poller.format.refusal })
     // A wrong request is no end of a session.
-    if (stay.introduced && stay.client.open) this.#awaitReturn(stay)
-    else this.#end(stay, LOST)
+    if (poller.introduced && poller.client.open) this.#awaitReturn(poller)
+    else this.#end(poller, LOST)
   }
 
   /** A request was answered. */
-  #after(stay: Stay): void {
-    if (!stay.client.open || stay.ask.session === null) {
-      return this.#end(stay, stay.leavesWith)
+  #after(poller: Poller): void {
+    if (!poller.client.open || poller.wanted.session === null) {
+      return this.#end(poller, poller.leavesWith)
     }
-    this.#awaitReturn(stay)
+    this.#awaitReturn(poller)
     // A recovery that was paused goes on.
-    stay.client.onDrain()
+    poller.client.onDrain()
   }
 
-  #end(stay: Stay, code: number): void {
-    if (!this.#stays.delete(stay.link)) return
-    stay.stopTimer()
-    stay.link.end()
-    stay.arrival.leave(code)
+  #end(poller: Poller, code: number): void {
+    if (!this.#pollers.delete(poller.link)) return
+    poller.stopTimer()
+    poller.link.end()
+    poller.arrival.leave(code)
   }
 
   /** A session between two requests. */
-  #awaitReturn(stay: Stay): void {
-    stay.stopTimer()
-    stay.timer = setTimeout(() => this.#end(stay, LOST), this.#deps.graceMs ?? GRACE_MS).unref()
+  #awaitReturn(poller: Poller): void {
+    poller.stopTimer()
+    poller.timer = setTimeout(() => this.#end(poller, LOST), this.#deps.graceMs ?? GRACE_MS).unref()
   }
 
   /** The next request of a session. */
-  #comeBack(stay: Stay, ask: Ask, response: Response, headers: CorsHeaders): void {
-    const before = stay.response
+  #comeBack(poller: Poller, wanted: PollRequest, response: Response, headers: CorsHeaders): void {
+    const before = poller.response
     // One that waits is the client's no more: what is answered there may be read by nobody.
     if (before !== null) {
       const error = new ClientError('conflict', 'another request of this session has come')
-      this.#deps.refuse(before, error, stay.headers)
+      this.#deps.refuse(before, error, poller.headers)
     }
-    stay.stopTimer()
-    stay.ask = ask
-    stay.response = response
-    stay.headers = headers
+    poller.stopTimer()
+    poller.wanted = wanted
+    poller.response = response
+    poller.headers = headers
     response.onAbort(() => {
-      if (stay.response !== response) return
-      stay.response = null
-      this.#awaitReturn(stay)
+      if (poller.response !== response) return
+      poller.response = null
+      this.#awaitReturn(poller)
     })
-    this.#sessions.goOn(stay).then(
+    this.#sessions.goOn(poller).then(
       () => {
-        if (stay.response !== response) return
-        stay.behind = false
-        this.#settle(stay)
+        if (poller.response !== response) return
+        poller.behind = false
+        this.#settle(poller)
       },
       (error: unknown) => {
-        if (stay.response === response) this.#fail(stay, error)
+        if (poller.response === response) this.#fail(poller, error)
       },
     )
   }

@@ -5,8 +5,8 @@ import type { Subscriber } from '../../hub/subscriber.ts'
 import { isClientError } from '../../protocol/codes.ts'
 import { invalid } from '../fields.ts'
 import { checkUrl } from '../handshake.ts'
-import type { Ask } from './ask.ts'
-import type { Stay } from './stay.ts'
+import type { PollRequest } from './request.ts'
+import type { Poller } from './poller.ts'
 
 /** What names the clients whose sessions span requests. */
 export interface SessionSecrets {
@@ -32,7 +32,7 @@ export class PollSessions {
   }
 
   /** The link of the session that the request is for; null where it is for none, or not for one of this node. */
-  find({ session }: Ask): Link | null {
+  find({ session }: PollRequest): Link | null {
     const { sessions } = this.#deps
     if (session === null) return null
     if (sessions === undefined) throw invalid('session: there are none here')
@@ -47,24 +47,24 @@ export class PollSessions {
   }
 
   /** The session's name and secret, at its first answer. What an earlier session held for the client is gone. */
-  introduce(stay: Stay): string {
+  introduce(poller: Poller): string {
     const { hub, sessions } = this.#deps
-    if (stay.ask.session === null || stay.introduced || sessions === undefined) return ''
-    stay.introduced = true
-    const { client } = stay
-    if (stay.replaces) stay.link.lose(client.channels.filter((channel) => !hub.isJournaled(channel)))
+    if (poller.wanted.session === null || poller.introduced || sessions === undefined) return ''
+    poller.introduced = true
+    const { client } = poller
+    if (poller.replaces) poller.link.lose(client.channels.filter((channel) => !hub.isJournaled(channel)))
     return `,"session":"${client.session}","secret":${JSON.stringify(sessions.issue(client))}`
   }
 
   /** Modules may have subscribed a client to more than it asked for: it missed something there too. */
-  async catchUpServed(stay: Stay, since: string | null): Promise<void> {
-    const { client } = stay
+  async catchUpServed(poller: Poller, since: string | null): Promise<void> {
+    const { client } = poller
     const { hub, subscriber } = this.#deps
-    const here = [...stay.served].filter((channel) => client.isRecovering(channel))
+    const here = [...poller.served].filter((channel) => client.isRecovering(channel))
     for (const [channel, kind] of client.subscriptions) {
       if (kind === 'server' && hub.isJournaled(channel)) here.push(channel)
     }
-    if (here.length > 0) stay.served = new Set(here)
+    if (here.length > 0) poller.served = new Set(here)
     if (since !== null && here.length > 0) await subscriber.resume(client, here, since)
   }
 
@@ -72,25 +72,28 @@ export class PollSessions {
    * Brings what is not here already: channels that are new, and what an answer held that did not reach the client.
    * @throws {ClientError} as subscribing does
    */
-  async goOn(stay: Stay): Promise<void> {
-    const { client, link, ask, cursor } = stay
+  async goOn(poller: Poller): Promise<void> {
+    const { client, link, wanted, cursor } = poller
     const { hub, subscriber } = this.#deps
-    const added = ask.channels.filter((channel) => !isOn(client, channel))
-    const since = ask.since ?? cursor
-    if (!stay.behind && added.length === 0 && since === cursor) return
+    const added = wanted.channels.filter((channel) => !isOn(client, channel))
+    const since = wanted.since ?? cursor
+    if (!poller.behind && added.length === 0 && since === cursor) return
     const range = since === null ? {} : { since }
     checkUrl({ credentials: null, channels: added, range })
-    stay.opened = false
+    poller.opened = false
     // Until it has been brought.
-    stay.behind = true
+    poller.behind = true
     // Those that are being recovered now are taken over.
-    const channels = new Set([...added, ...client.recovering.filter((channel) => !stay.served.has(channel))])
+    const channels = new Set([
+      ...added,
+      ...client.recovering.filter((channel) => !poller.served.has(channel)),
+    ])
     for (const [channel, kind] of client.subscriptions) {
       if (kind === 'policy' && hub.isJournaled(channel)) channels.add(channel)
     }
     link.restart()
     await subscriber.subscribeAll(client, [...channels], range)
-    await this.catchUpServed(stay, since)
+    await this.catchUpServed(poller, since)
   }
 }
 

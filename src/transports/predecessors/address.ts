@@ -32,7 +32,7 @@ const OWN = [
 ] as const
 
 /**
- * A request as it would have been at an address of our own. What else is in its query stays: a token, and what an
+ * A request as it would have been at an address of our own. What else is in its query pollers: a token, and what an
  * `authenticate` hook goes by.
  */
 export class Readdressed implements Request {

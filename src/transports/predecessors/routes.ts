@@ -1,12 +1,12 @@
 import type { Request, Response } from '../../listeners/listener.ts'
-import { type CorsHeaders, corsHeaders, NO_ORIGIN, preflight } from '../feeds/cors.ts'
+import { type CorsHeaders, corsHeaders, NO_ORIGIN, preflight } from '../requests/cors.ts'
 import { invalid } from '../fields.ts'
 import type { RequestHandler, Route } from '../http.ts'
-import { type Ask, readAsk } from '../poll/ask.ts'
+import { type PollRequest, readPollRequest } from '../poll/request.ts'
 import type { Poll } from '../poll/poll.ts'
-import type { Form } from '../poll/stay.ts'
+import type { AnswerFormat } from '../poll/poller.ts'
 import { channelIn, Readdressed } from './address.ts'
-import { cometForm, listForm } from './forms.ts'
+import { cometFormat, listFormat } from './formats.ts'
 import { publishRaw, type RawPublishDependencies } from './publish.ts'
 import { readSince, type Since } from './since.ts'
 
@@ -26,19 +26,22 @@ const CHANNEL_ID = ['channel_id', 'cid']
 /** The addresses that pages of the predecessors ask at; `cid=5` is channel `<subsystem>:5`. */
 export function predecessorRoutes(deps: PredecessorsDependencies, subsystem: string): Route[] {
   const { live, poll } = deps
-  const asked = (names: readonly string[], formOf: (request: Request) => { ask: Partial<Ask>; form: Form }) =>
+  const asked = (
+    names: readonly string[],
+    formatOf: (request: Request) => { wanted: Partial<PollRequest>; format: AnswerFormat },
+  ) =>
     guarded(deps, (request, response) => {
       const channel = channelIn(request, subsystem, names)
-      const { ask, form } = formOf(request)
+      const { wanted, format } = formatOf(request)
       const moved = new Readdressed(request, { channel })
-      poll.receive(moved, response, { ...readAsk(moved), ...ask }, form)
+      poll.receive(moved, response, { ...readPollRequest(moved), ...wanted }, format)
     })
   const newest = (): number => live.rules.config.limits.recoveryMessages
   const listen = asked(CID, (request) => {
     const since = placeOf(request)
     const wait = new URLSearchParams(request.query).get('wait')
-    const { waitMs } = wait === null ? DEFAULT : readAsk(new Readdressed(request, { wait }))
-    return { ask: { since: asText(since), waitMs }, form: cometForm(since, newest()) }
+    const { waitMs } = wait === null ? DEFAULT : readPollRequest(new Readdressed(request, { wait }))
+    return { wanted: { since: asText(since), waitMs }, format: cometFormat(since, newest()) }
   })
   const list = asked(CHANNEL_ID, (request) => {
     const parameters = new URLSearchParams(request.query)
@@ -46,8 +49,8 @@ export function predecessorRoutes(deps: PredecessorsDependencies, subsystem: str
     const sent = parameters.has('lost')
     parameters.set('since', '0')
     parameters.set('lost', '1')
-    const form = listForm(since, newest(), { all: `?${parameters.toString()}`, sent })
-    return { ask: { since: asText(since), waitMs: 0 }, form }
+    const format = listFormat(since, newest(), { all: `?${parameters.toString()}`, sent })
+    return { wanted: { since: asText(since), waitMs: 0 }, format }
   })
   const stream = guarded(deps, (request, response) => {
     const channel = channelIn(request, subsystem, CID)

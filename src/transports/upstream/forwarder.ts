@@ -1,6 +1,6 @@
 import type { Bus, Memo } from '../../bus/bus.ts'
 import { Calls } from '../../hub/cluster-calls.ts'
-import { isRecord } from '../../hub/cluster-orders.ts'
+import { isRecord } from '../../protocol/json.ts'
 import type { Counts } from '../../ops/counts.ts'
 import type { Log } from '../../ops/log.ts'
 import { ClientError, isClientError } from '../../protocol/codes.ts'

@@ -1,7 +1,7 @@
 import { type ClientError, ERROR_STATUS, type ErrorCode, isErrorCode } from '../../protocol/codes.ts'
 import { encodeFrame, errorBody } from '../../protocol/encode.ts'
 import type { FrameId, ServerFrame } from '../../protocol/frames.ts'
-import { isRecord } from '../../hub/cluster-orders.ts'
+import { isRecord } from '../../protocol/json.ts'
 
 /** What became of a command, in a form that can cross between nodes. */
 export type Outcome =
@@ -18,7 +18,7 @@ export type Outcome =
   | { readonly type: 'frame'; readonly json: string }
 
 /** An answer of HTTP. */
-export interface Told {
+export interface HttpAnswer {
   readonly status: number
   readonly body: string
 }
@@ -42,7 +42,7 @@ export function decodeOutcome(value: unknown): Outcome | null {
 }
 
 /** As the frame that a WebSocket would get. */
-export function asFrame(outcome: Outcome, id: FrameId | undefined): Told {
+export function asFrame(outcome: Outcome, id: FrameId | undefined): HttpAnswer {
   const { json } = outcome
   const idPart = id === undefined ? '' : `,"id":${JSON.stringify(id)}`
   switch (outcome.type) {
@@ -58,7 +58,7 @@ export function asFrame(outcome: Outcome, id: FrameId | undefined): Told {
 }
 
 /** As `wrap` makes it of a reply's JSON; errors as everywhere over HTTP. */
-export function asBody(outcome: Outcome, wrap: (json: string) => string): Told {
+export function asBody(outcome: Outcome, wrap: (json: string) => string): HttpAnswer {
   if (outcome.type !== 'error') return { status: 200, body: wrap(outcome.json) }
   return { status: ERROR_STATUS[outcome.code], body: `{"error":${outcome.json}}` }
 }

@@ -13,7 +13,7 @@ import type { Services } from '../../registry/context.ts'
 import type { Live, Rules } from '../../rules.ts'
 import type { MaybePromise } from '../../sources/source.ts'
 import type { Commands, VisitorFrame } from '../commands.ts'
-import { corsHeaders, type CorsHeaders, foreignOrigin, NO_ORIGIN, preflight } from '../feeds/cors.ts'
+import { corsHeaders, type CorsHeaders, foreignOrigin, NO_ORIGIN, preflight } from '../requests/cors.ts'
 import { JSON_HEADERS, type RequestHandler, type Route } from '../http.ts'
 import { Inbox } from '../inbox.ts'
 import { type Admitted, admit, hasCredentials } from './admission.ts'
@@ -21,7 +21,7 @@ import { type BodyKind, readBody } from './body.ts'
 import { Callers } from './callers.ts'
 import { actionAt, callOf, type Command, commandOf, publicationOf } from './command.ts'
 import { Forwarder } from './forwarder.ts'
-import { asBody, asFrame, type Outcome, outcomeOf, type Told } from './outcome.ts'
+import { asBody, asFrame, type Outcome, outcomeOf, type HttpAnswer } from './outcome.ts'
 import { type Pass, Sessions } from './sessions.ts'
 import { Suspects } from './suspects.ts'
 
@@ -43,7 +43,7 @@ export interface UpstreamDependencies {
 type Compose = (bytes: Buffer | null, kind: BodyKind) => Command
 
 /** How what became of it is told. */
-type Tell = (outcome: Outcome, command: Command) => Told
+type Tell = (outcome: Outcome, command: Command) => HttpAnswer
 
 /**
  * The way up for those that can only receive, and for those that have no connection at all: calls, publications and every
@@ -181,7 +181,7 @@ export class Upstream {
   }
 
   /** @throws {ClientError} where the request and not its command is at fault */
-  async #run(who: Admitted, compose: () => Command, tell: Tell): Promise<Told> {
+  async #run(who: Admitted, compose: () => Command, tell: Tell): Promise<HttpAnswer> {
     const command = compose()
     // Its body may have been long on its way; what begins now nobody would wait for.
     if (this.#draining) throw new ClientError('unavailable', 'shutting down: come back soon')

@@ -2,7 +2,7 @@ import type { Request } from '../../listeners/listener.ts'
 import { invalid } from '../fields.ts'
 
 /** What a request to `/poll` asks for. */
-export interface Ask {
+export interface PollRequest {
   readonly channels: readonly string[]
   readonly since: string | null
   /** How long it may be held open; 0: not at all. */
@@ -19,7 +19,7 @@ const DEFAULT_WAIT_MS = 25_000
 const MAX_WAIT_S = 60
 
 /** @throws {ClientError} invalid_input */
-export function readAsk(request: Request): Ask {
+export function readPollRequest(request: Request): PollRequest {
   const parameters = new URLSearchParams(request.query)
   const wait = parameters.get('wait')
   const session = parameters.get('session')

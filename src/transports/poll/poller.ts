@@ -1,14 +1,14 @@
 import type { Client } from '../../hub/client.ts'
 import type { Response } from '../../listeners/listener.ts'
-import type { CorsHeaders } from '../feeds/cors.ts'
-import type { Arrival } from '../feeds/arrival.ts'
+import type { CorsHeaders } from '../requests/cors.ts'
+import type { Arrival } from '../requests/arrival.ts'
 import type { Range } from '../../hub/subscriber.ts'
 import type { Answer } from './answers.ts'
-import type { Ask } from './ask.ts'
+import type { PollRequest } from './request.ts'
 import type { PollLink } from './link.ts'
 
 /** How answers look. */
-export interface Form {
+export interface AnswerFormat {
   /** Among the headers of a no. */
   readonly refusal: Readonly<Record<string, string>>
   /** Whether who names no place waits too, for what comes from now on. */
@@ -18,7 +18,7 @@ export interface Form {
   /** Makes of the URL's `since` and `last` what is asked of the past. @default as they are */
   readonly past?: (asked: Range) => Range
   /** @param bodyOf the JSON of `/poll`, written once for equal answers */
-  reply(answer: Answer, ask: Ask, bodyOf: (answer: Answer) => Uint8Array): Reply
+  reply(answer: Answer, wanted: PollRequest, bodyOf: (answer: Answer) => Uint8Array): Reply
 }
 
 export interface Reply {
@@ -28,13 +28,13 @@ export interface Reply {
 }
 
 /** One client of polling: for one request, or with a session for several. */
-export class Stay {
+export class Poller {
   readonly arrival: Arrival
   readonly link: PollLink
   /** How its answers look. */
-  readonly form: Form
+  readonly format: AnswerFormat
   /** What the present request asks for, or the last one did. */
-  ask: Ask
+  wanted: PollRequest
   /** The request that waits; null between two of a session. */
   response: Response | null
   headers: CorsHeaders
@@ -57,11 +57,17 @@ export class Stay {
   /** Journaled messages were left out: what comes next has to be asked for. */
   behind = false
 
-  constructor(arrival: Arrival, link: PollLink, ask: Ask, form: Form, replaces: boolean) {
+  constructor(
+    arrival: Arrival,
+    link: PollLink,
+    wanted: PollRequest,
+    format: AnswerFormat,
+    replaces: boolean,
+  ) {
     this.arrival = arrival
     this.link = link
-    this.form = form
-    this.ask = ask
+    this.format = format
+    this.wanted = wanted
     this.replaces = replaces
     this.response = arrival.response
     this.headers = arrival.headers
@@ -73,7 +79,7 @@ export class Stay {
 
   /** Nothing was asked of the past: the answer is where it is now, at once. */
   get isFirst(): boolean {
-    return this.ask.since === null && this.cursor === null
+    return this.wanted.since === null && this.cursor === null
   }
 
   stopTimer(): void {

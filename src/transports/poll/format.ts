@@ -1,6 +1,6 @@
 import { JSON_HEADERS } from '../http.ts'
 import { namesTag, tagOf } from './answers.ts'
-import type { Form } from './stay.ts'
+import type { AnswerFormat } from './poller.ts'
 
 /** Whoever keeps an answer asks each time whether it still holds. */
 const CHECKED = { ...JSON_HEADERS, 'Cache-Control': 'private, no-cache' }
@@ -9,7 +9,7 @@ const CHECKED = { ...JSON_HEADERS, 'Cache-Control': 'private, no-cache' }
 const ONCE = { ...JSON_HEADERS, 'Cache-Control': 'no-store' }
 
 /** The answers of `/poll`. Plain polling has an ETag: 304 says that there is what was there the last time. */
-export const plainForm: Form = {
+export const plainFormat: AnswerFormat = {
   refusal: { 'Cache-Control': 'no-store' },
   reply(answer, { waitMs, session, ifNoneMatch }, bodyOf) {
     // A session's secret is in no cache.

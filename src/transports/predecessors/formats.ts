@@ -1,7 +1,7 @@
 import { timeOf } from '../../protocol/encode.ts'
 import { JSON_HEADERS } from '../http.ts'
 import { namesTag, tagOf } from '../poll/answers.ts'
-import type { Form } from '../poll/stay.ts'
+import type { AnswerFormat } from '../poll/poller.ts'
 import { readPublished } from './messages.ts'
 import { rangeOf, type Since } from './since.ts'
 
@@ -17,7 +17,7 @@ const LOST = { 'Livemessage-Lost': 'true' }
  * @param since null: from now on
  * @param newest among how many a time is looked for
  */
-export function cometForm(since: Since | null, newest: number): Form {
+export function cometFormat(since: Since | null, newest: number): AnswerFormat {
   const afterMs = since !== null && 'afterMs' in since ? since.afterMs : null
   return {
     refusal: ONCE,
@@ -46,7 +46,11 @@ export function cometForm(since: Since | null, newest: number): Form {
  * is sent to `all`, the address of all that is kept: an empty list would leave it with that place for ever.
  * @param sent it comes from there
  */
-export function listForm(since: Since, newest: number, { all, sent }: { all: string; sent: boolean }): Form {
+export function listFormat(
+  since: Since,
+  newest: number,
+  { all, sent }: { all: string; sent: boolean },
+): AnswerFormat {
   const afterMs = 'afterMs' in since ? since.afterMs : 0
   return {
     refusal: ONCE,

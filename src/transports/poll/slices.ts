@@ -1,10 +1,10 @@
-export interface TurnsOptions {
+export interface SlicesOptions {
   /** How long others may be kept waiting, in ms. @default 5 */
   readonly sliceMs?: number
 }
 
 /** Does something for each of many at the end of this turn; where that takes long, the rest in the turns after it. */
-export class Turns<Item> {
+export class Slices<Item> {
   readonly #work: (item: Item) => void
   readonly #sliceMs: number
   #due: Item[] = []
@@ -12,7 +12,7 @@ export class Turns<Item> {
   #scheduled = false
 
   /** @param work may not throw */
-  constructor(work: (item: Item) => void, { sliceMs = 5 }: TurnsOptions = {}) {
+  constructor(work: (item: Item) => void, { sliceMs = 5 }: SlicesOptions = {}) {
     this.#work = work
     this.#sliceMs = sliceMs
   }
