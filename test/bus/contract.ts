@@ -309,7 +309,9 @@ export function remoteBusContract(t: Test, name: string, place: Place): void {
         Array.from({ length: receiver!.parcels.length }, (_, i) => i),
       )
       t.ok(receiver!.parcels.length <= 100)
-      t.equal(sender!.bus.counts.dropped, 1_000 - receiver!.parcels.length)
+      // What nodes say of themselves finds no room either, and may have been due just then.
+      const hellos = sender!.bus.counts.dropped - (1_000 - receiver!.parcels.length)
+      t.ok(hellos === 0 || hellos === 1, `${hellos} of its own`)
       sender!.publish('room again')
       await until('the next', () => receiver!.data.includes('room again'))
       for (let i = 0; i < 3; i++) sender!.publish('x'.repeat(500_000))
@@ -317,7 +319,7 @@ export function remoteBusContract(t: Test, name: string, place: Place): void {
         'by bytes too',
         () => receiver!.data.filter((text) => String(text).length > 9_999).length === 2,
       )
-      t.equal(sender!.bus.counts.dropped, 1_001 - (receiver!.parcels.length - 3))
+      t.equal(sender!.bus.counts.dropped - hellos, 1_001 - (receiver!.parcels.length - 3))
     },
   )
 
