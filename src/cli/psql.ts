@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Command } from 'commander'
 import { openHome } from '../database/home.ts'
+import { ConfigError, type LivemessageError } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
 import { type ConfigFlags, load, usage, withConfig } from './options.ts'
 
@@ -9,7 +10,9 @@ export function define(command: Command): void {
   withConfig(command)
     .argument('[arguments...]', "psql's own arguments, after --")
     .action(async (more: string[], flags: ConfigFlags) => {
-      const { config } = await load(flags)
+      const { config } = await load(flags).catch((error: unknown) => {
+        throw meantForPsql(error, flags) ?? error
+      })
       const home = await openHome(config.postgres, [], createLogger({ level: 'silent' }))
       try {
         if (home.url === null) throw usage('there is no database: the config says postgres: false')
@@ -26,6 +29,14 @@ Examples:
   livemessage psql -- -c "select livemessage.publish('chat:general', '{\\"text\\":\\"hello\\"}')"
 `,
     )
+}
+
+/** psql has a `-c` of its own, for a statement. */
+function meantForPsql(error: unknown, { config }: ConfigFlags): LivemessageError | null {
+  if (config === undefined || !(error instanceof ConfigError) || error.code !== 'CONFIG_NOT_FOUND')
+    return null
+  const message = `no config file '${config}'; psql's own arguments come after --, as in: livemessage psql -- -c "select 1"`
+  return usage(message, error)
 }
 
 async function run(address: string, more: readonly string[]): Promise<number> {

@@ -24,8 +24,18 @@ export function restOf(channel: string): string {
   return channel.slice(channel.indexOf(':') + 1)
 }
 
-/** The channel of one user in a subsystem with `access: 'user'`: `userChannel('messages', '42')` is `messages:42`. */
+/**
+ * The channel of one user in a subsystem with `access: 'user'`: `userChannel('messages', '42')` is `messages:42`.
+ * @throws {TypeError} for nobody, which data that lacks a field can make of any type: `messages:undefined` would be
+ *   somebody's
+ */
 export function userChannel(subsystem: string, user: string): string {
+  const given: unknown = user
+  if (given === undefined || given === null || given === '') {
+    throw new TypeError(
+      `expected a user's id for a channel of '${subsystem}', got ${given === '' ? 'an empty text' : String(given)}`,
+    )
+  }
   return `${subsystem}:${userRest(user)}`
 }
 

@@ -1,7 +1,7 @@
 import { formatAddress } from '../listeners/address.ts'
 import type { Address } from '../listeners/listener.ts'
 import { FORWARDING_HEADERS } from './closed.ts'
-import { nodeName, openFolders, type ProxyPlan, seconds } from './plan.ts'
+import { nodeName, openFolders, portSuffix, type ProxyPlan, seconds } from './plan.ts'
 
 /** What `a2enmod` must be told: all that the config uses and Debian does not load by itself. */
 export const APACHE_MODULES: readonly string[] = [
@@ -44,7 +44,7 @@ H2MaxWorkers 512
 
 <VirtualHost *:${port}>
     <Location "/">
-        Redirect 308 "https://%{SERVER_NAME}%{REQUEST_URI}?%{QUERY_STRING}"
+        Redirect 308 "https://%{SERVER_NAME}${portSuffix(tlsPort)}%{REQUEST_URI}?%{QUERY_STRING}"
     </Location>
 </VirtualHost>
 

@@ -1,7 +1,7 @@
 import { formatAddress } from '../listeners/address.ts'
 import type { Address } from '../listeners/listener.ts'
 import { NOT_FOUND, PLAIN_PATH } from './closed.ts'
-import { nodeName, openFolders, type ProxyPlan, seconds } from './plan.ts'
+import { nodeName, openFolders, portSuffix, type ProxyPlan, seconds } from './plan.ts'
 
 /** A whole haproxy.cfg, for HAProxy 2.6 and later. */
 export function renderHaproxy(plan: ProxyPlan): string {
@@ -73,7 +73,13 @@ function bindings({ certificate, port, tlsPort }: ProxyPlan): string {
   return `    bind :${port}
     # HTTP/2 to the browser: over HTTP/1.1 it opens six connections to a host, and every SSE stream holds one.
     bind :${tlsPort} ssl crt ${certificate} alpn h2,http/1.1
-    http-request redirect scheme https code 308 unless { ssl_fc }`
+    http-request redirect ${toTls(port, tlsPort)} code 308 unless { ssl_fc }`
+}
+
+/** The host that the client named, without the port that it named there. */
+function toTls(port: number, tlsPort: number): string {
+  if (port === 80 && tlsPort === 443) return 'scheme https'
+  return `location https://%[req.hdr(host),regsub(:[0-9]+$,)]${portSuffix(tlsPort)}%[pathq]`
 }
 
 function address({ proxyProtocol, certificate }: ProxyPlan): string {

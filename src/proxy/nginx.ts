@@ -1,7 +1,7 @@
 import { formatAddress } from '../listeners/address.ts'
 import type { Address } from '../listeners/listener.ts'
 import { FORWARDING_HEADERS, NOT_FOUND, PLAIN_PATH } from './closed.ts'
-import { type ProxyPlan, seconds } from './plan.ts'
+import { portSuffix, type ProxyPlan, seconds } from './plan.ts'
 
 /** A whole nginx.conf, for nginx 1.18 and later. */
 export function renderNginx(plan: ProxyPlan): string {
@@ -61,7 +61,7 @@ ${
     server {
         listen ${port};
         listen [::]:${port};
-        return 308 https://$host$request_uri;
+        return 308 https://$host${portSuffix(tlsPort)}$request_uri;
     }
 
     server {

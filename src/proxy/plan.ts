@@ -58,6 +58,11 @@ const LEAST_BODY_BYTES = 1024 * 1024
 /** A long poll may wait for so long before its answer begins. */
 const LONGEST_POLL_MS = 60_000
 
+/** A TLS port as it stands in a URL. */
+export function portSuffix(tlsPort: number): string {
+  return tlsPort === 443 ? '' : `:${tlsPort}`
+}
+
 /** @throws {LivemessageError} USAGE, for servers that are none */
 export function planProxy(config: Config, options: PlanOptions = {}): ProxyPlan {
   const { certificate = CERTIFICATE, port = 80, tlsPort = 443, proxyProtocol = false } = options

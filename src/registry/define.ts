@@ -158,7 +158,7 @@ export interface ActionContext extends BaseContext {
   readonly action: string
   readonly user: string | null
   readonly session: string | null
-  /** Null for a call over HTTP. */
+  /** Null for a call over HTTP without a session. */
   readonly connection: Connection | null
 }
 

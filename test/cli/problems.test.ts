@@ -51,6 +51,7 @@ t.test('config: none there', async (t) => {
     refused(t, ended, 'CONFIG_NOT_FOUND', cwd, /livemessage init/)
   }
   refused(t, await it.run(['start', '-c', 'nope.ts'], { cwd }), 'CONFIG_NOT_FOUND', `${cwd}/nope.ts`)
+  refused(t, await it.run(['psql', '-c', 'select 1'], { cwd }), 'USAGE', 'select 1', /after --/)
 })
 
 t.test('config: one that throws is told with the place', async (t) => {

@@ -3,7 +3,7 @@ import { decode, FrameError } from '../../src/protocol/decode.ts'
 import { closeReason, isCloseCode } from '../../src/protocol/codes.ts'
 import { encodeFrame, errorBody } from '../../src/protocol/encode.ts'
 import { parseJson, readJson, tryWriteJson, writeJson } from '../../src/protocol/json.ts'
-import { isChannel, userRest } from '../../src/protocol/names.ts'
+import { isChannel, userChannel, userRest } from '../../src/protocol/names.ts'
 
 void t.test(
   'a frame that is no JSON object is fatal, a wrong one is not; the id is told where there is one',
@@ -62,6 +62,15 @@ void t.test('names of channels', async (t) => {
   for (const name of bad) t.notOk(isChannel(name), JSON.stringify(name))
   t.equal(userRest('ada@example.org'), 'ada@example.org')
   t.equal(userRest('a=b ü'), 'a=3Db=20=C3=BC')
+})
+
+void t.test('a channel of nobody is no channel', async (t) => {
+  t.equal(userChannel('orders', 'a b'), 'orders:a=20b')
+  const row = JSON.parse('{"owner":null,"none":"","number":42}') as Record<string, string>
+  for (const user of [row['owner'], row['missing'], row['none']]) {
+    t.throws(() => userChannel('orders', user!), { name: 'TypeError', message: /orders/ })
+  }
+  t.equal(userChannel('orders', row['number']!), 'orders:42')
 })
 
 void t.test('frames are JSON whatever is in them', async (t) => {

@@ -93,7 +93,10 @@ export async function startPostgres(
 async function childrenOf(pid: number): Promise<number[]> {
   const file = `/proc/${pid}/task/${pid}/children`
   if (!existsSync(file)) return []
-  return (await readFile(file, 'utf8')).split(' ').map(Number).filter((child) => child > 0)
+  return (await readFile(file, 'utf8'))
+    .split(' ')
+    .map(Number)
+    .filter((child) => child > 0)
 }
 
 /** A temporary folder that other users may enter, as the one that runs the server for root must. */

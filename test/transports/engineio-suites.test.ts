@@ -9,14 +9,21 @@ import { ECHO } from './socketio-echo/config.ts'
 
 for (const listener of ['uws', 'node'] as const) {
   void t.test(`${listener}: the suite's cases`, async (t) => {
-    const daemon = await startDaemon(t, { ...ECHO, listener })
-    const base = `${daemon.url}/engine.io/`
-    const http = `${base}?EIO=4`
-    const ws = `${http.replace('http', 'ws')}&transport=websocket`
-    const at = (sid: string): string => `${http}&transport=polling&sid=${sid}`
-    const post = (sid: string, body: string): Promise<Response> => fetch(at(sid), { method: 'POST', body })
-    const poll = async (sid: string): Promise<[number, string]> => {
-      const response = await fetch(at(sid))
+    const start = async (times: object): Promise<string> => {
+      const daemon = await startDaemon(t, { ...ECHO, engineio: { ...ECHO.engineio, ...times }, listener })
+      return `${daemon.url}/engine.io/`
+    }
+    const base = await start({})
+    const strict = `${base}?EIO=4`
+    // Where a client must be in time, it has more of it than in the suite: other tests run beside this one.
+    const patient = `${await start({ pong: '5s' })}?EIO=4`
+    const http = `${await start({ ping: '20s' })}?EIO=4`
+    const ws = webSocketOf(http)
+    const at = (sid: string, place: string): string => `${place}&transport=polling&sid=${sid}`
+    const post = (sid: string, body: string, place = http): Promise<Response> =>
+      fetch(at(sid, place), { method: 'POST', body })
+    const poll = async (sid: string, place = http): Promise<[number, string]> => {
+      const response = await fetch(at(sid, place))
       return [response.status, await response.text()]
     }
     /** A WebSocket whose handshake is over. */
@@ -27,7 +34,7 @@ for (const listener of ['uws', 'node'] as const) {
     }
 
     await t.test('handshake: polling and WebSocket open a session and tell the config', async (t) => {
-      const polled = await fetch(`${http}&transport=polling`)
+      const polled = await fetch(`${strict}&transport=polling`)
       t.equal(polled.status, 200)
       const text = await polled.text()
       t.equal(text[0], '0')
@@ -35,7 +42,7 @@ for (const listener of ['uws', 'node'] as const) {
       t.type(told.sid, 'string')
       const expected = { upgrades: ['websocket'], pingInterval: 300, pingTimeout: 200, maxPayload: 1_000_000 }
       t.strictSame(told, { sid: told.sid, ...expected })
-      const first = String(await new Raw(t, ws).next())
+      const first = String(await new Raw(t, webSocketOf(strict)).next())
       const { sid, ...rest } = JSON.parse(first.slice(1))
       t.type(sid, 'string')
       t.strictSame(rest, { ...expected, upgrades: [] })
@@ -48,7 +55,7 @@ for (const listener of ['uws', 'node'] as const) {
         await new Raw(t, `${base.replace('http', 'ws')}?${query.replace('polling', 'websocket')}`).end()
       }
       for (const method of ['POST', 'PUT']) {
-        t.equal((await fetch(`${http}&transport=polling`, { method })).status, 400, method)
+        t.equal((await fetch(`${strict}&transport=polling`, { method })).status, 400, method)
       }
     })
 
@@ -101,14 +108,14 @@ for (const listener of ['uws', 'node'] as const) {
     })
 
     await t.test('heartbeat: who answers stays', async (t) => {
-      const sid = await openSession(http)
-      const raw = new Raw(t, ws)
+      const sid = await openSession(patient)
+      const raw = new Raw(t, webSocketOf(patient))
       raw.socket.on('message', (data: Buffer) => {
         if (data.toString() === '2') raw.socket.send('3')
       })
       for (let round = 0; round < 3; round++) {
-        t.strictSame(await poll(sid), [200, '2'])
-        t.equal((await post(sid, '3')).status, 200)
+        t.strictSame(await poll(sid, patient), [200, '2'])
+        t.equal((await post(sid, '3', patient)).status, 200)
       }
       await raw.next()
       raw.socket.send('4still here')
@@ -116,10 +123,10 @@ for (const listener of ['uws', 'node'] as const) {
     })
 
     await t.test('heartbeat: who does not answer is ended', async (t) => {
-      const sid = await openSession(http)
-      const raw = new Raw(t, ws)
+      const sid = await openSession(strict)
+      const raw = new Raw(t, webSocketOf(strict))
       await new Promise((resolve) => setTimeout(resolve, 520))
-      t.equal((await post(sid, '3')).status, 400)
+      t.equal((await post(sid, '3', strict)).status, 400)
       await raw.end()
     })
 
@@ -160,4 +167,8 @@ for (const listener of ['uws', 'node'] as const) {
       t.equal(await raw.next(), '4hello')
     })
   })
+}
+
+function webSocketOf(http: string): string {
+  return `${http.replace('http', 'ws')}&transport=websocket`
 }

@@ -134,7 +134,7 @@ onBoth(
     const daemon = await start({
       ...CONFIG,
       auth: { jwt: { secret: SECRET }, required: true },
-      limits: { authenticationMs: 300 },
+      limits: { authenticationMs: 1500 },
     })
     const good = await token('42')
     const byQuery = await connectEngine(t, daemon, { query: { token: good } })

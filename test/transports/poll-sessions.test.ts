@@ -250,7 +250,7 @@ void t.test('session: who does not come back in time has left', async (t) => {
           return client
         },
       },
-      graceMs: 150,
+      graceMs: 1500,
       refuse: (response, error, headers) => router.refuse(response, error, headers),
     }).routes,
     new Counts(),

@@ -205,12 +205,17 @@ onBoth('predecessors: an authenticate hook sees what their pages put into the qu
 onBoth(
   'predecessors: /get_messages/ from a place that is lost gives all that is kept, and says so',
   async (t, start) => {
-    const daemon = await start(ON)
+    const daemon = await start({ ...ON, origins: ['https://app.example'] })
     await daemon.publish('chat:5', 1)
     const url = `${daemon.url}/get_messages/?channel_id=5&since=000000000000-7`
-    const response = await fetch(url)
+    const response = await fetch(url, { headers: { Origin: 'https://app.example' } })
     t.equal(response.status, 200)
     t.equal(response.headers.get('livemessage-lost'), 'true')
+    t.match(
+      response.headers.get('access-control-expose-headers'),
+      /Livemessage-Lost/,
+      'for pages elsewhere too',
+    )
     const [message] = (await response.json()) as { id: string; data: unknown }[]
     t.equal(message?.data, 1)
     await daemon.publish('chat:5', 2)

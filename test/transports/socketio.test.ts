@@ -64,7 +64,7 @@ const CONFIG: TestConfig = {
       poll: {
         access: 'public',
         handle: (data: unknown, context: ActionContext) =>
-          context.emit({ channel: 'chat:general' }, 'question', [data], { ack: { timeoutMs: 500 } }),
+          context.emit({ channel: 'chat:general' }, 'question', [data], { ack: { timeoutMs: 1500 } }),
       },
       reserved: {
         access: 'public',
@@ -301,7 +301,7 @@ onBoth(
     const required = await start({
       ...CONFIG,
       auth: { jwt: { secret: SECRET }, required: true },
-      limits: { authenticationMs: 300 },
+      limits: { authenticationMs: 1500 },
     })
     const nobody = await connectTo(t, required, '/chat')
     t.match(await nobody.ask('sum', 1), { error: { code: 'unauthenticated' } })

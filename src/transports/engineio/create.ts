@@ -46,7 +46,9 @@ export async function createEngineIo(
         own.attach(guarded(app, { hardBufferBytes, idleMs, report }), { path: settings.path })
         server = own
       }
-      watchEngine(server, engine.kind, deps.counts)
+      const { counts, services, live } = deps
+      const shared = live.rules.config.workers > 1
+      watchEngine(server, { kind: engine.kind, counts, log: services.log, shared })
       server.on('connection', (conn) => served.onCarrier(conn))
     },
     drain: () => transport?.drain(),

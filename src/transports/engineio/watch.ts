@@ -1,13 +1,28 @@
 import type { Counts } from '../../ops/counts.ts'
+import type { Log } from '../../ops/log.ts'
 import type { ErrorCode } from '../../protocol/codes.ts'
 import type { EngineServer, EngineSocket } from './engine.ts'
 
-/**
- * Counts what Engine.IO refuses by itself, and makes of it the end that it should be.
- * @param kind what the server answers requests with
- */
-export function watchEngine(engine: EngineServer, kind: 'uws' | 'node', counts: Counts): void {
+export interface WatchOptions {
+  /** What the server answers requests with. */
+  readonly kind: 'uws' | 'node'
+  readonly counts: Counts
+  readonly log: Log
+  /** Whether the port is several workers', of which each has its own sessions. */
+  readonly shared: boolean
+}
+
+/** Counts what Engine.IO refuses by itself, and makes of it the end that it should be. */
+export function watchEngine(engine: EngineServer, { kind, counts, log, shared }: WatchOptions): void {
+  let told = false
   engine.on('connection_error', ({ code }) => {
+    if (code === UNKNOWN_SESSION && shared && !told) {
+      told = true
+      log.warn(
+        'a polling client of Socket.IO or Engine.IO reached a worker that does not know its session, and begins anew: ' +
+          "serve them by WebSocket alone (transports: ['websocket']), or by a proxy before nodes with a port each",
+      )
+    }
     // Those are counted where they are refused.
     if (code !== FORBIDDEN) counts.error('http', '400')
   })
@@ -48,6 +63,7 @@ function mistakeOf(reason: string, description: unknown): ErrorCode | null {
 }
 
 /** Of Engine.IO's errors. */
+const UNKNOWN_SESSION = 1
 const FORBIDDEN = 4
 
 /** What its transports and sockets say of clients that break the protocol. */

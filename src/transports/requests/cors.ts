@@ -49,7 +49,7 @@ export function foreignOrigin(): ClientError {
 /** The answer differs by who asks: a cache must not give one site's to another. */
 export const NO_ORIGIN: CorsHeaders = { Vary: 'Origin' }
 
-const EXPOSED: CorsHeaders = { 'Access-Control-Expose-Headers': 'ETag, Retry-After' }
+const EXPOSED: CorsHeaders = { 'Access-Control-Expose-Headers': 'ETag, Livemessage-Lost, Retry-After' }
 
 /** What fetch-based clients send beside the headers that need no leave. */
 const ALLOWED: CorsHeaders = {

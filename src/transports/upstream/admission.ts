@@ -38,8 +38,7 @@ export function admit(request: Request, rules: Rules): Admitted {
   const pass = passOf(request)
   const origin = request.header('origin')
   const named = origin !== '' && rules.namedOrigins.allows(origin, request.header('host'))
-  const credentials = pass === null ? credentialsOf(request, rules) : null
-  if (credentials !== null && isAmbient(request, rules) && !named) {
+  if (pass === null && !named && isAmbient(request, rules)) {
     throw new ClientError(
       'forbidden',
       'what is sent with a cookie must come from a page of this host or of `origins` in the config, and have its Origin',
@@ -47,7 +46,7 @@ export function admit(request: Request, rules: Rules): Admitted {
   }
   return {
     pass,
-    credentials,
+    credentials: pass === null ? credentialsOf(request, rules) : null,
     address: rules.peers.clientAddress(request),
     body: bodyKindOf(request.header('content-type'), pass !== null || named),
   }

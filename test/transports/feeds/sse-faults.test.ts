@@ -31,7 +31,7 @@ onBoth('a draining daemon tells its feeds when to come back, and ends them', asy
 })
 
 onBoth('keep-alives come where nothing else does', async (t, start) => {
-  const daemon = await start({ ...CHANNELS, ping: '200ms' })
+  const daemon = await start({ ...CHANNELS, ping: '500ms' })
   const quiet = await read(t, `${daemon.url}/sse?channel=live:quiet`)
   const busy = await read(t, `${daemon.url}/sse?channel=live:busy`)
   const comments = (reader: typeof quiet): number =>
