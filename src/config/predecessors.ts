@@ -1,5 +1,6 @@
-import type { ChannelPolicy, PredecessorsConfig } from './config.ts'
+import type { CallsConfig, ChannelPolicy, PredecessorsConfig } from './config.ts'
 import { didYouMean, nearest } from './near.ts'
+import { keyOf } from './problems.ts'
 import type { Report } from './report.ts'
 import type { Parsed } from './schema.ts'
 
@@ -7,9 +8,13 @@ import type { Parsed } from './schema.ts'
 export function resolvePredecessors(
   said: Parsed['predecessors'],
   channels: ReadonlyMap<string, ChannelPolicy>,
+  { aliases }: Pick<CallsConfig, 'aliases'>,
   report: Report,
 ): PredecessorsConfig | null {
   if (said === undefined || said === false) return null
+  if (aliases.has('/messages')) {
+    report.problem(keyOf(['calls', 'aliases', '/messages']), 'with `predecessors` the address is theirs')
+  }
   const { subsystem } = said
   if (subsystem === undefined) {
     report.problem(KEY, 'expected the subsystem whose channels are meant: with chat, cid=5 is chat:5')

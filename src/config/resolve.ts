@@ -125,10 +125,11 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
   const broker = resolveBroker(parsed.broker, report)
   if (origins.includes('*') && auth.cookie !== null) {
     report.warning(
-      "origins has '*' and auth.cookie is set: any page that a user visits can connect as that user, for the " +
-        "browser sends the cookie by itself; name the origins of your pages in place of '*'",
+      "origins has '*' and auth.cookie is set: the cookie counts for pages of this host and of origins that are " +
+        "named, for browsers send it from any page that a user visits; name the origins of your pages beside '*'",
     )
   }
+  const calls = resolveCalls(parsed.calls, parsed.ACTIONS, report)
   const socketio = resolveSocketIo(parsed.socketio, channels, report)
   return {
     file,
@@ -145,10 +146,10 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     auth,
     origins,
     api: { keys, loopback: parsed.api?.loopback ?? !production },
-    calls: resolveCalls(parsed.calls, parsed.ACTIONS, report),
+    calls,
     streamCallbacks: parsed.stream?.callbacks ?? DEFAULTS.streamCallbacks,
     limits: limits(parsed.limits, report),
-    predecessors: resolvePredecessors(parsed.predecessors, channels, report),
+    predecessors: resolvePredecessors(parsed.predecessors, channels, calls, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',
     compression: parsed.compression ?? false,

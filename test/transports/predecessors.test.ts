@@ -162,9 +162,15 @@ onBoth('predecessors: the policy of the subsystem holds there too', async (t, st
 
 t.test('predecessors: the subsystem must be there, with a history', async (t) => {
   const place = { root: process.cwd(), file: null }
-  const refused = (predecessors: unknown): string => {
+  const refused = (predecessors: unknown, aliases = {}): string => {
     const channels = { chat: { history: {} }, live: {}, mail: { access: 'user', delivery: 'mailbox' } }
-    const config = { ACTIONS: { chat: {}, live: {}, mail: {} }, channels, predecessors, postgres: 'embedded' }
+    const config = {
+      ACTIONS: { chat: { say: './say.ts' }, live: {}, mail: {} },
+      channels,
+      predecessors,
+      calls: { aliases },
+      postgres: 'embedded',
+    }
     try {
       resolveConfig({ config }, place)
       return ''
@@ -174,6 +180,9 @@ t.test('predecessors: the subsystem must be there, with a history', async (t) =>
   }
   t.equal(refused({ subsystem: 'chat' }), '')
   t.equal(refused(false), '')
+  const taken = { '/messages': 'chat.say' }
+  t.equal(refused(false, taken), '')
+  t.match(refused({ subsystem: 'chat' }, taken), /calls\.aliases.*\/messages.*the address is theirs/)
   t.match(refused({ subsystem: 'chta' }), /predecessors\.subsystem: .*got 'chta'.*did you mean 'chat'/)
   t.match(refused({ subsystem: 'live' }), /predecessors\.subsystem: .*a history.*channels\.live\.history/)
   t.match(refused({ subsystem: 'mail' }), /predecessors\.subsystem: .*mailboxes of 'mail'/)
