@@ -69,7 +69,8 @@ void t.test('many at once cost few statements, and everyone has the own answer',
     await new Promise((resolve) => setImmediate(resolve))
   }
   await Promise.all(waves)
-  t.ok(statements() < 20, `${statements()} statements`)
+  // The one before, and at the most one a turn: fewer where the database takes longer than a turn.
+  t.ok(statements() <= 1 + 20, `${statements()} statements`)
   const before = statements()
   const found = await Promise.all(users.map((user) => mailboxes.read(user, 'inbox:a')))
   t.same(
