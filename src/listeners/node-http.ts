@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { BODY_MS, STALL_MS } from './limits.ts'
+import { RequestDeadlines } from './deadlines.ts'
 import type {
   ListenerHandlers,
   ListenerOptions,
@@ -9,45 +9,33 @@ import type {
   StreamHandlers,
 } from './listener.ts'
 import { NodeStream } from './node-stream.ts'
-import { Sweep, type Watched } from './sweep.ts'
-
-/** What the requests of one listener share. */
-interface Shared {
-  readonly bodies: Sweep
-  readonly stalls: Sweep
-  readonly onRefused: (status: number) => void
-}
+import type { Watched } from './sweep.ts'
 
 /** Requests and responses of node:http. */
 export class NodeHttp {
-  readonly #shared: Shared
+  readonly #deadlines: RequestDeadlines
 
   constructor(options: ListenerOptions, handlers: Pick<ListenerHandlers<unknown>, 'onRefused'>) {
-    this.#shared = {
-      bodies: new Sweep(options.bodyMs ?? BODY_MS),
-      stalls: new Sweep(options.stallMs ?? STALL_MS),
-      onRefused: (status) => handlers.onRefused?.(status),
-    }
+    this.#deadlines = new RequestDeadlines(options, handlers)
   }
 
   exchange(req: IncomingMessage, res: ServerResponse): { request: Request; response: Response } {
-    const response = new NodeResponse(res, this.#shared)
-    return { request: new NodeRequest(req, { response, shared: this.#shared }), response }
+    const response = new NodeResponse(res, this.#deadlines)
+    return { request: new NodeRequest(req, { response, shared: this.#deadlines }), response }
   }
 
   stop(): void {
-    this.#shared.bodies.stop()
-    this.#shared.stalls.stop()
+    this.#deadlines.stop()
   }
 }
 
 export class NodeRequest implements Request {
   readonly #req: IncomingMessage
-  readonly #exchange: { readonly response: NodeResponse; readonly shared: Shared } | null
+  readonly #exchange: { readonly response: NodeResponse; readonly shared: RequestDeadlines } | null
   readonly #cut: number
 
   /** @param exchange null for an upgrade, which has no body and no response */
-  constructor(req: IncomingMessage, exchange: { response: NodeResponse; shared: Shared } | null) {
+  constructor(req: IncomingMessage, exchange: { response: NodeResponse; shared: RequestDeadlines } | null) {
     this.#req = req
     this.#exchange = exchange
     this.#cut = (req.url ?? '/').indexOf('?')
@@ -116,14 +104,14 @@ export class NodeRequest implements Request {
 
 class NodeResponse implements Response {
   readonly #res: ServerResponse
-  readonly #shared: Shared
+  readonly #deadlines: RequestDeadlines
   #abort: (() => void) | null = null
   /** The listener has answered instead of the handler. */
   gaveUp = false
 
-  constructor(res: ServerResponse, shared: Shared) {
+  constructor(res: ServerResponse, shared: RequestDeadlines) {
     this.#res = res
-    this.#shared = shared
+    this.#deadlines = shared
   }
 
   get done(): boolean {
@@ -155,7 +143,7 @@ class NodeResponse implements Response {
     if (this.done) return null
     this.#abort = null
     this.#res.writeHead(status, headers)
-    return new NodeStream(this.#res, handlers, this.#shared.stalls)
+    return new NodeStream(this.#res, handlers, this.#deadlines.stalls)
   }
 
   /** Answers instead of the handler, which learns that nobody waits for its answer. */

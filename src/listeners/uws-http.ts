@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js'
-import { BODY_MS, STALL_MS } from './limits.ts'
+import { RequestDeadlines } from './deadlines.ts'
 import type {
   ListenerHandlers,
   ListenerOptions,
@@ -9,16 +9,13 @@ import type {
   ResponseStream,
   StreamHandlers,
 } from './listener.ts'
-import { Sweep, type Watched } from './sweep.ts'
+import type { Watched } from './sweep.ts'
 import { UwsStream } from './uws-stream.ts'
 import { UwsWriter } from './uws-writer.ts'
 
 /** What the requests of one listener share. */
-interface Shared {
-  readonly bodies: Sweep
-  readonly stalls: Sweep
-  readonly writer: UwsWriter
-  readonly onRefused: (status: number) => void
+class Shared extends RequestDeadlines {
+  readonly writer = new UwsWriter()
 }
 
 /** Requests and responses of uWebSockets.js. */
@@ -26,12 +23,7 @@ export class UwsHttp {
   readonly #shared: Shared
 
   constructor(options: ListenerOptions, handlers: Pick<ListenerHandlers<unknown>, 'onRefused'>) {
-    this.#shared = {
-      bodies: new Sweep(options.bodyMs ?? BODY_MS),
-      stalls: new Sweep(options.stallMs ?? STALL_MS),
-      writer: new UwsWriter(),
-      onRefused: (status) => handlers.onRefused?.(status),
-    }
+    this.#shared = new Shared(options, handlers)
   }
 
   exchange(res: HttpResponse, req: HttpRequest): { request: Request; response: Response } {
@@ -40,8 +32,7 @@ export class UwsHttp {
   }
 
   stop(): void {
-    this.#shared.bodies.stop()
-    this.#shared.stalls.stop()
+    this.#shared.stop()
   }
 }
 

@@ -7,6 +7,7 @@ import type { Listener, ListenerHandlers } from '../listeners/listener.ts'
 import type { Submission } from '../hub/publisher.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { type Attachments, createAttachments } from './attachments.ts'
+import type { StopReason } from './farewell.ts'
 import { FeedFanout } from './feeds/fanout.ts'
 import { Reception } from './requests/reception.ts'
 import { createFeeds } from './feeds/routes.ts'
@@ -51,7 +52,7 @@ export interface Transports {
    * Tells everyone when to come back, spread so that they don't all come at once, and closes: no new client is taken
    * any more. Resolves when they are gone, and the hooks have been told.
    */
-  dismiss(reason: 'restart' | 'shutdown'): Promise<void>
+  dismiss(reason: StopReason): Promise<void>
   /** Before the listener is closed: what is attached to it. */
   detach(): void
   stop(): void

@@ -2,10 +2,10 @@ import type { Client } from '../hub/client.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Fanout, Link } from '../hub/link.ts'
 import type { Listener, Request, Socket, Upgrade } from '../listeners/listener.ts'
-import { CLOSE } from '../protocol/codes.ts'
 import { encodeFrame, errorBody } from '../protocol/encode.ts'
 import type { ServerFrame } from '../protocol/frames.ts'
 import { Conversations, type ConversationsDependencies, type Speaker } from './conversations.ts'
+import { emptied, FLUSH_MS, sayFarewell, type StopReason } from './farewell.ts'
 import { type Handshake, readHandshake } from './handshake.ts'
 import type { Inbox } from './inbox.ts'
 
@@ -176,33 +176,18 @@ export class WebSocketTransport {
    * Tells everyone when to come back, spread so that they don't all come at once, and closes: no new client
    * is taken any more. Resolves when they are gone, and the hooks have been told.
    */
-  async dismiss(reason: 'restart' | 'shutdown'): Promise<void> {
+  async dismiss(reason: StopReason): Promise<void> {
     this.#draining = true
     const { hub } = this.#deps
-    const spreadMs = Math.min(MAX_SPREAD_MS, MIN_SPREAD_MS + hub.size)
-    const code = reason === 'restart' ? CLOSE.restarting : CLOSE.goingAway
     const clients = [...hub]
-    for (const client of clients) {
-      client.send({ type: 'reconnect', afterMs: Math.floor(Math.random() * spreadMs), reason })
-      hub.close(client, code, reason)
-    }
-    if (clients.length > 0) await passed(FLUSH_MS)
+    sayFarewell(hub, clients, reason)
+    if (clients.length > 0) await new Promise((resolve) => setTimeout(resolve, FLUSH_MS))
     // Those that have not answered the close frame.
     for (const client of hub) client.link.terminate()
-    const end = performance.now() + FLUSH_MS
-    while (hub.size > 0 && performance.now() < end) await passed(TERMINATE_CHECK_MS)
+    await emptied(() => hub.size, FLUSH_MS)
     await this.#conversations.settle()
   }
 }
-
-/** Over how long a time clients are asked to come back: a second, and a millisecond more for each of them. */
-const MIN_SPREAD_MS = 1000
-const MAX_SPREAD_MS = 30_000
-
-/** How long what was sent last may take to leave before the sockets are ended. */
-const FLUSH_MS = 100
-
-const TERMINATE_CHECK_MS = 5
 
 const SUBPROTOCOL = 'livemessage.v1'
 
@@ -212,8 +197,4 @@ function offers(header: string, protocol: string): boolean {
 
 function refusal(status: number, code: 'unavailable' | 'forbidden', message: string): Upgrade<never> {
   return { accept: false, status, body: `{"error":${errorBody(code, message)}}` }
-}
-
-function passed(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

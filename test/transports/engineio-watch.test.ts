@@ -14,7 +14,8 @@ for (const shared of [true, false]) {
     const log = pino({ level: 'info' }, { write: (line) => lines.push(JSON.parse(line)) })
     const engine = new Server()
     t.teardown(() => engine.close())
-    watchEngine(engine as unknown as EngineServer, { kind: 'uws', counts: new Counts(), log, shared })
+    const live = { rules: { config: { workers: shared ? 2 : 1 } } }
+    watchEngine(engine as unknown as EngineServer, 'uws', { counts: new Counts(), services: { log }, live })
     engine.emit('connection_error', { code: BAD_REQUEST })
     t.same(lines, [])
     for (let n = 0; n < 3; n++) engine.emit('connection_error', { code: UNKNOWN_SESSION })

@@ -46,9 +46,7 @@ export async function createEngineIo(
         own.attach(guarded(app, { hardBufferBytes, idleMs, report }), { path: settings.path })
         server = own
       }
-      const { counts, services, live } = deps
-      const shared = live.rules.config.workers > 1
-      watchEngine(server, { kind: engine.kind, counts, log: services.log, shared })
+      watchEngine(server, engine.kind, deps)
       server.on('connection', (conn) => served.onCarrier(conn))
     },
     drain: () => transport?.drain(),

@@ -3,22 +3,25 @@ import type { Log } from '../../ops/log.ts'
 import type { ErrorCode } from '../../protocol/codes.ts'
 import type { EngineServer, EngineSocket } from './engine.ts'
 
-export interface WatchOptions {
-  /** What the server answers requests with. */
-  readonly kind: 'uws' | 'node'
+export interface WatchDependencies {
   readonly counts: Counts
-  readonly log: Log
-  /** Whether the port is several workers', of which each has its own sessions. */
-  readonly shared: boolean
+  readonly services: { readonly log: Log }
+  readonly live: { readonly rules: { readonly config: { readonly workers: number } } }
 }
 
-/** Counts what Engine.IO refuses by itself, and makes of it the end that it should be. */
-export function watchEngine(engine: EngineServer, { kind, counts, log, shared }: WatchOptions): void {
+/**
+ * Counts what Engine.IO refuses by itself, and makes of it the end that it should be.
+ * @param kind what the server answers requests with
+ */
+export function watchEngine(engine: EngineServer, kind: 'uws' | 'node', deps: WatchDependencies): void {
+  const { counts, services, live } = deps
+  // Each worker of a port has its own sessions.
+  const shared = live.rules.config.workers > 1
   let told = false
   engine.on('connection_error', ({ code }) => {
     if (code === UNKNOWN_SESSION && shared && !told) {
       told = true
-      log.warn(
+      services.log.warn(
         'a polling client of Socket.IO or Engine.IO reached a worker that does not know its session, and begins anew: ' +
           "serve them by WebSocket alone (transports: ['websocket']), or by a proxy before nodes with a port each",
       )

@@ -14,6 +14,7 @@ import type { Commands } from '../commands.ts'
 import { closeCodeOf } from '../endings.ts'
 import { checkUrl, type Handshake, readHandshake } from '../handshake.ts'
 import { Visits } from '../visits.ts'
+import { emptied, FLUSH_MS, sayFarewell, type StopReason } from '../farewell.ts'
 import { Arrival, type Carrier, LOST, type RequestLink } from './arrival.ts'
 import { corsHeaders, foreignOrigin, NO_ORIGIN } from './cors.ts'
 import { isPassing, retryMs } from './refusals.ts'
@@ -89,7 +90,7 @@ export class Reception {
   }
 
   /** New ones are told to come back. */
-  drain(reason: 'restart' | 'shutdown'): void {
+  drain(reason: StopReason): void {
     this.#draining = reason
   }
 
@@ -97,26 +98,17 @@ export class Reception {
    * Tells everyone here when to come back, spread so that they don't all come at once, and closes. Resolves when they
    * are gone, and the hooks have been told.
    */
-  async dismiss(reason: 'restart' | 'shutdown', options: DismissOptions = {}): Promise<void> {
+  async dismiss(reason: StopReason, options: DismissOptions = {}): Promise<void> {
     const { flushMs = FLUSH_MS } = options
     this.drain(reason)
-    const spreadMs = Math.min(MAX_SPREAD_MS, MIN_SPREAD_MS + this.size)
-    const code = reason === 'restart' ? CLOSE.restarting : CLOSE.goingAway
-    for (const { client } of [...this.#arrivals]) {
-      client.send({ type: 'reconnect', afterMs: Math.floor(Math.random() * spreadMs), reason })
-      this.#deps.hub.close(client, code, reason)
-    }
-    await this.#emptied(flushMs)
+    const clients = [...this.#arrivals].map(({ client }) => client)
+    const code = sayFarewell(this.#deps.hub, clients, reason)
+    await emptied(() => this.size, flushMs)
     // Those that do not read their last words.
     for (const { client } of [...this.#arrivals]) client.link.terminate()
-    await this.#emptied(flushMs)
+    await emptied(() => this.size, flushMs)
     for (const arrival of [...this.#arrivals]) arrival.leave(code)
     await this.#visits.settle()
-  }
-
-  async #emptied(deadlineMs: number): Promise<void> {
-    const end = performance.now() + deadlineMs
-    while (this.size > 0 && performance.now() < end) await passed(CHECK_MS)
   }
 
   /** What can be seen at once. @throws {ClientError} */
@@ -210,15 +202,6 @@ export interface DismissOptions {
 
 const NOTHING_ASKED: Handshake = { credentials: null, channels: [], range: {} }
 
-const MIN_SPREAD_MS = 1000
-const MAX_SPREAD_MS = 30_000
-const FLUSH_MS = 100
-const CHECK_MS = 5
-
 function same(asked: Range): Range {
   return asked
-}
-
-function passed(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

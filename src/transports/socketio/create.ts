@@ -45,9 +45,7 @@ export async function createSocketIo(
         io.attachApp(guarded(app, { hardBufferBytes, idleMs: settings.pingMs + settings.pongMs, report }))
       }
       const server = io.engine as unknown as EngineServer
-      const { counts, services, live } = deps
-      const shared = live.rules.config.workers > 1
-      watchEngine(server, { kind: engine.kind, counts, log: services.log, shared })
+      watchEngine(server, engine.kind, deps)
       server.on('connection', (conn) => served.onCarrier(conn))
     },
     drain: () => transport?.drain(),
