@@ -1,30 +1,34 @@
 import { z } from 'zod'
+import { isHost, normalizeHost } from './address.ts'
+import { auth } from './auth-schema.ts'
 import type {
-  ApiInput,
-  AuthInput,
-  BrokerInput,
   CallsInput,
-  ChannelInput,
-  ConfigInput,
-  JwtInput,
-  LimitsInput,
-  PostgresInput,
-  PredecessorsInput,
   EngineIoInput,
+  PredecessorsInput,
   SocketIoInput,
   StreamInput,
-  PresenceInput,
-} from './input.ts'
-import { isHost, normalizeHost } from './address.ts'
-import { isAlgorithm, isKey, isProxy, isText, isUrl, normalizeOrigin } from './values.ts'
+} from './clients-input.ts'
 import { MAX_CHANNEL_LENGTH } from './defaults.ts'
-import { MAX_TIMER_MS, parseDuration, parseSize } from './units.ts'
-
-/** Every key of an input, so that neither the type nor the schema can have one that the other lacks. */
-type Shape<T> = { [K in keyof Required<T>]: z.ZodType }
-
-/** The longest that anybody waits for a client. */
-const MAX_WAIT_MS = 3_600_000
+import type { ApiInput, ChannelInput, ConfigInput, PresenceInput } from './input.ts'
+import {
+  choice,
+  count,
+  duration,
+  flag,
+  isCallback,
+  isEngineTransport,
+  isProxyText,
+  leaf,
+  list,
+  MAX_WAIT_MS,
+  type Shape,
+  size,
+  text,
+  url,
+} from './leaves.ts'
+import type { LimitsInput } from './limits-input.ts'
+import type { BrokerInput, PostgresInput } from './servers-input.ts'
+import { isKey, isText, normalizeOrigin } from './values.ts'
 
 const reference = leaf("a path, a package, 'path#export', a function or a definition", (value) =>
   isText(value) || typeof value === 'function' || (typeof value === 'object' && value !== null)
@@ -73,24 +77,6 @@ const broker = z.strictObject({
   prefetch: count(1, 65_535).optional(),
   maxAttempts: count().optional(),
 } satisfies Shape<BrokerInput>)
-
-const jwt = z.strictObject({
-  secret: text('a text').optional(),
-  publicKey: text('the PEM text of a public key').optional(),
-  jwksUrl: url("a URL such as 'https://issuer.example/.well-known/jwks.json'", ['https', 'http']).optional(),
-  algorithms: list('JWT algorithms (HS256, RS256, PS256, ES256, EdDSA, …)', isAlgorithm).optional(),
-  audience: text('a text').optional(),
-  issuer: text('a text').optional(),
-} satisfies Shape<JwtInput>)
-
-const auth = z.strictObject({
-  jwt: jwt.optional(),
-  required: flag().optional(),
-  // RFC 6265: a cookie's name is a token
-  cookie: leaf("a cookie's name", (value) =>
-    isText(value) && /^[\w!#$%&'*+.^`|~-]+$/.test(value) ? value : undefined,
-  ).optional(),
-} satisfies Shape<AuthInput>)
 
 const api = z.strictObject({
   keys: list('keys of visible ASCII characters', isKey).optional(),
@@ -230,73 +216,4 @@ export function keysAt(path: readonly PropertyKey[]): readonly string[] {
 function unwrap(schema: unknown): unknown {
   if (schema instanceof z.ZodOptional) return unwrap(schema.unwrap())
   return schema instanceof z.ZodUnion ? schema.options.at(-1) : schema
-}
-
-/** A value of its own kind: `accept` gives what it means, or undefined. The issue's message is what was expected. */
-function leaf<T>(expected: string, accept: (value: unknown) => T | undefined) {
-  return z.unknown().transform((value, context): T => {
-    const accepted = accept(value)
-    if (accepted !== undefined) return accepted
-    context.addIssue({ code: 'custom', message: expected, input: value })
-    return z.NEVER
-  })
-}
-
-function choice<const T extends string>(...choices: T[]) {
-  const list = choices.map((choice) => `'${choice}'`).join(', ')
-  return leaf(`one of ${list}`, (value) => choices.find((choice) => choice === value))
-}
-
-function flag() {
-  return leaf('true or false', (value) => (typeof value === 'boolean' ? value : undefined))
-}
-
-function text(expected: string) {
-  return leaf(expected, (value) => (isText(value) ? value : undefined))
-}
-
-function list(expected: string, isItem: (item: unknown) => item is string) {
-  return leaf(`a list of ${expected}`, (value) =>
-    Array.isArray(value) && value.every(isItem) ? value : undefined,
-  )
-}
-
-function url(expected: string, schemes: readonly string[]) {
-  return leaf(expected, (value) => (isUrl(value, schemes) ? value : undefined))
-}
-
-function count(least = 1, most = Number.MAX_SAFE_INTEGER) {
-  const range = most === Number.MAX_SAFE_INTEGER ? `, ${least} or more` : ` from ${least} to ${most}`
-  return leaf(`a whole number${range}`, (value) =>
-    typeof value === 'number' && Number.isSafeInteger(value) && value >= least && value <= most
-      ? value
-      : undefined,
-  )
-}
-
-function duration(most = MAX_TIMER_MS) {
-  const bound = most === MAX_TIMER_MS ? ' up to 24 days' : most === MAX_WAIT_MS ? ' up to an hour' : ''
-  return leaf(`a duration such as '15s', '7d' or milliseconds, more than 0${bound}`, (value) => {
-    const ms = parseDuration(value)
-    return ms !== null && ms > 0 && ms <= most ? ms : undefined
-  })
-}
-
-function size() {
-  return leaf("a size such as '64kb', '1mb' or bytes, more than 0 up to 1gb", (value) => {
-    const bytes = parseSize(value)
-    return bytes !== null && bytes > 0 && bytes <= 1024 ** 3 ? bytes : undefined
-  })
-}
-
-function isCallback(value: unknown): value is string {
-  return isText(value) && /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*$/.test(value)
-}
-
-function isEngineTransport(value: unknown): value is 'polling' | 'websocket' {
-  return value === 'polling' || value === 'websocket'
-}
-
-function isProxyText(value: unknown): string | undefined {
-  return isProxy(value) ? value : undefined
 }

@@ -99,6 +99,10 @@ export class Client implements Connection {
     return this.#identity === null ? null : this.#identity.id
   }
 
+  get database(): string | null {
+    return this.#identity?.database ?? null
+  }
+
   get info(): unknown {
     return this.#identity?.info ?? null
   }

@@ -10,6 +10,8 @@ export interface User {
   readonly info?: unknown
   /** When the token ends; milliseconds since 1970. */
   readonly expires?: number
+  /** The database whose user this is, where there are several; user 42 of one is not user 42 of another. @default the home one */
+  readonly database?: string
   /** Channel patterns of the token (`chat:*`) beside the policies. */
   readonly channels?: { readonly subscribe?: readonly string[]; readonly publish?: readonly string[] }
 }
@@ -20,6 +22,8 @@ export interface Connection {
   readonly session: string
   /** The user's id; null until authenticated. */
   readonly user: string | null
+  /** The database whose user it is; null: the home one, or nobody. */
+  readonly database: string | null
   readonly info: unknown
   /** The peer's address. */
   readonly address: string

@@ -4,36 +4,23 @@ import { MAX_ACK_MS } from '../hub/events.ts'
 import type { History } from '../hub/history.ts'
 import type { Presence } from '../hub/presence/presence.ts'
 import type { Submission } from '../hub/publisher.ts'
-import type { Request, Response } from '../listeners/listener.ts'
 import { CLOSE, ClientError, isCloseCode } from '../protocol/codes.ts'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
-import type { Live } from '../rules.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { type Caller, type DoorDependencies, get, MAX_CHANNELS, MAX_KEY, MAX_NAME, post } from './api-door.ts'
 import { Body, invalid, Query } from './fields.ts'
-import { JSON_HEADERS, type RequestHandler, type Route } from './http.ts'
+import type { Route } from './http.ts'
 
-export interface ApiDependencies {
-  readonly live: Live
+export interface ApiDependencies extends DoorDependencies {
   readonly cluster: Cluster
   /** Where it is kept, this node knows who is there, on all nodes. */
   readonly presence: Pick<Presence, 'isKept' | 'read'>
   readonly history: History
   /** Publishes all or none. */
   publishAll(submissions: readonly Submission[]): MaybePromise<readonly (string | null)[]>
-  /** False when the daemon is stopping. */
-  accepting(): boolean
-  refuse(response: Response, error: unknown): void
 }
 
-/** What surrounds the data in a body. */
-const ENVELOPE_BYTES = 2048
-/** Channels of one broadcast, and the room that a name takes. */
-const MAX_CHANNELS = 1000
-const CHANNEL_BYTES = 270
 const MAX_EVENT = 128
-const MAX_KEY = 256
-/** Characters of a session, a user id, a channel. */
-const MAX_NAME = 1024
 const MAX_REASON = 123
 /** What is listed at the most, and where nothing is said. */
 const MAX_LISTED = 1000
@@ -41,12 +28,6 @@ const LISTED = 100
 
 /** The fields that say whom an event goes to; one of them. */
 const TARGETS = ['session', 'user', 'channel', 'all']
-
-/** Who asks, and with which idempotency key. */
-interface Caller {
-  readonly publisher: string
-  readonly key: string
-}
 
 /** The server API: what an application asks of all nodes together. `/api/publish` is the HTTP source's. */
 export function apiRoutes(deps: ApiDependencies): Route[] {
@@ -229,44 +210,4 @@ function personOf(body: Body): Person {
   if (session !== undefined && user === undefined) return { session }
   if (user !== undefined && session === undefined) return { user }
   throw invalid('expected one of session, user')
-}
-
-function post(
-  deps: ApiDependencies,
-  work: (bytes: Buffer | null, caller: Caller) => MaybePromise<string>,
-): RequestHandler {
-  return (request, response) => {
-    const publisher = admit(deps, request)
-    if (!deps.accepting()) throw new ClientError('unavailable', 'shutting down')
-    // A page of another origin can't send this type without asking first.
-    if (!/^application\/json\b/i.test(request.header('content-type'))) {
-      throw invalid('Content-Type: expected application/json')
-    }
-    const key = request.header('idempotency-key')
-    if (key.length > MAX_KEY) throw invalid(`Idempotency-Key: at most ${MAX_KEY} characters`)
-    const room = MAX_CHANNELS * CHANNEL_BYTES + ENVELOPE_BYTES
-    request.readBody(deps.live.rules.config.limits.publicationBytes + room, (bytes) => {
-      answer(deps, response, () => work(bytes, { publisher, key }))
-    })
-  }
-}
-
-function get(deps: ApiDependencies, work: (query: string) => MaybePromise<string>): RequestHandler {
-  return (request, response) => {
-    admit(deps, request)
-    const { query } = request
-    answer(deps, response, () => work(query))
-  }
-}
-
-/** Who asks. @throws {ClientError} */
-function admit({ live }: ApiDependencies, request: Request): string {
-  const verdict = live.rules.peers.mayPublish(request)
-  if (verdict.ok) return verdict.publisher
-  throw new ClientError(verdict.code, verdict.message)
-}
-
-function answer(deps: ApiDependencies, response: Response, work: () => MaybePromise<string>): void {
-  const told = async (): Promise<void> => response.reply(200, JSON_HEADERS, await work())
-  told().catch((error: unknown) => deps.refuse(response, error))
 }

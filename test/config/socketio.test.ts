@@ -3,7 +3,7 @@ import type { ConfigError } from '../../src/errors.ts'
 import { resolveConfig } from '../../src/config/resolve.ts'
 import { keepFrozen } from '../../src/reload.ts'
 import { settingsOf } from '../../src/transports/engineio/options.ts'
-import type { SocketIoInput } from '../../src/config/input.ts'
+import type { SocketIoInput } from '../../src/config/clients-input.ts'
 
 const ACTIONS = { chat: { say: () => null } }
 const place = { root: '/', file: null }
