@@ -6,6 +6,10 @@ import type { Migration, Migrations } from './migration.ts'
 import { publish } from './migrations/0001-publish.ts'
 import { journal } from './migrations/0002-journal.ts'
 import { dead } from './migrations/0003-dead.ts'
+import { signals } from './migrations/0004-signals.ts'
+import { revocations } from './migrations/0005-revocations.ts'
+import { outbox } from './migrations/0006-outbox.ts'
+import { forget } from './migrations/0007-forget.ts'
 
 export interface MigrateOptions {
   /** In this order; the daemon's own come first where they are not named. @default [CORE] */
@@ -28,7 +32,10 @@ export interface MigrateOutcome {
 }
 
 /** The daemon's own schema, `livemessage`. */
-export const CORE: Migrations = { component: 'core', migrations: [publish, journal, dead] }
+export const CORE: Migrations = {
+  component: 'core',
+  migrations: [publish, journal, dead, signals, revocations, outbox, forget],
+}
 
 /**
  * Brings the schemas of a database up to date: all of it or nothing. Two at once wait for each other.
