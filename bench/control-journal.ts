@@ -1,4 +1,5 @@
 import { Client, Pool } from 'pg'
+import { DEFAULTS } from '../src/config/defaults.ts'
 
 /** The NOTIFY name that the control hears. */
 export const CONTROL_NOTIFY = 'control'
@@ -14,6 +15,8 @@ export interface ControlJournal {
   append(channel: string, json: string): Promise<string>
   /** What came after: one query for each who asks. */
   since(channel: string, position: string): Promise<readonly Kept[]>
+  /** One statement of an application, on a pool as large as the daemon's. */
+  query(text: string, values: readonly unknown[]): Promise<{ readonly rowCount: number | null }>
 }
 
 interface Waiting {
@@ -48,6 +51,11 @@ export async function openJournal(
   await listener.query(`LISTEN ${CONTROL_NOTIFY}`)
 
   const pool = new Pool({ connectionString: url, max: 3, idleTimeoutMillis: 0 })
+  const others = new Pool({
+    connectionString: url,
+    max: DEFAULTS.postgres.maxConnections,
+    idleTimeoutMillis: 0,
+  })
   let waiting: Waiting[] = []
   let inserting = false
 
@@ -80,5 +88,6 @@ export async function openJournal(
       const { rows } = await pool.query<Kept>({ name: 'since', text: SINCE, values: [channel, position] })
       return rows
     },
+    query: (text, values) => others.query(text, [...values]),
   }
 }

@@ -11,7 +11,7 @@ import { Server } from 'socket.io'
 import type { HttpResponse, WebSocket } from 'uWebSockets.js'
 import { openJournal } from './control-journal.ts'
 import type { Kept } from './control-journal.ts'
-import { HARD_BUFFER_BYTES, IDLE_SECONDS } from './support/limits.ts'
+import { CALLER, HARD_BUFFER_BYTES, IDLE_SECONDS } from './support/limits.ts'
 
 interface Frame {
   readonly type: string
@@ -35,6 +35,8 @@ const journal = database === undefined ? null : await openJournal(database, publ
 const streams = new Map<string, Set<HttpResponse>>()
 const parked = new Map<string, Set<HttpResponse>>()
 const rooms = new Set<string>()
+/** Nothing can be sent on them any more. */
+const gone = new WeakSet<object>()
 /** The newest publications, for those who poll. */
 const recent: { position: number; channel: string; message: string }[] = []
 let published = 0
@@ -53,6 +55,24 @@ const app = App()
     message(ws, message) {
       const frame: Frame = JSON.parse(decoder.decode(message))
       handle(ws, frame)
+    },
+  })
+  .ws<object>('/echo', {
+    maxPayloadLength: 64 * 1024,
+    idleTimeout: IDLE_SECONDS,
+    message(ws, message, isBinary) {
+      ws.send(message, isBinary)
+    },
+  })
+  .ws<object>('/update', {
+    maxPayloadLength: 64 * 1024,
+    idleTimeout: IDLE_SECONDS,
+    close(ws) {
+      gone.add(ws)
+    },
+    message(ws, message) {
+      const { id, data }: { id: number; data: { id: number } } = JSON.parse(decoder.decode(message))
+      void update(ws, id, data.id)
     },
   })
   .post('/publish', (res, req) => {
@@ -146,6 +166,15 @@ function publish(channel: string, json: string, position = String(++published)):
       .to(channel)
       .emit('message', { channel, data: JSON.parse(json), time: Date.now() })
   }
+}
+
+/** The statement of `messages.read`, as plainly as can be. */
+async function update(ws: WebSocket<object>, id: number, message: number): Promise<void> {
+  const { rowCount } = await journal!.query(
+    'UPDATE livemessage_messages.message SET read = true WHERE id = $1 AND to_user = $2',
+    [message, CALLER],
+  )
+  if (!gone.has(ws)) ws.send(`{"type":"reply","id":${id},"data":{"success":${rowCount === 1}}}`)
 }
 
 async function keep(res: HttpResponse, channel: string, json: string): Promise<void> {

@@ -1,5 +1,6 @@
 // oxlint-disable no-console
 import { parseArgs } from 'node:util'
+import { calls } from './scenarios/calls.ts'
 import { commitToClient } from './scenarios/commit-to-client.ts'
 import { contention } from './scenarios/contention.ts'
 import { fanout } from './scenarios/fanout.ts'
@@ -35,6 +36,7 @@ const SCENARIOS: readonly Scenario[] = [
   sse,
   poll,
   socketio,
+  calls,
   start,
   journalHttp,
   journalSql,

@@ -16,6 +16,8 @@
  *   send answer=subscribed frame=…        a frame on every connection
  *   publish channel=a:1 flight=16 rate=0 seconds=4 warmup=0.5 size=128 lowat=1
  *   post connections=64 channel=a:%d spread=5000 fan=1 rate=0 seconds=4 warmup=0.5 size=128
+ *   call connections=1000 path=/ws spread=1 seconds=4 warmup=0.5 frame={…}
+ *                                         over WebSockets, one unanswered frame on each
  *   receive expect=100000 deadline=60     what somebody else publishes
  *   close                                 all connections
  */
@@ -51,14 +53,16 @@ static void open_publisher(void) {
   websocket_upgrade(&load.publisher, "/ws");
 }
 
-static void open_requesters(uint32_t count) {
+/* With a path they are WebSockets. */
+static void open_requesters(uint32_t count, const char *path) {
   if (load.requesterCount == count) return;
   for (uint32_t i = 0; i < load.requesterCount; i++) conn_close(&load.requesters[i]);
   free(load.requesters);
   load.requesters = calloc(count, sizeof *load.requesters);
   load.requesterCount = count;
   for (uint32_t i = 0; i < count; i++) {
-    conn_open(&load.requesters[i], REQUESTER, 0);
+    conn_open(&load.requesters[i], path ? CALLER : REQUESTER, 0);
+    if (path) websocket_upgrade(&load.requesters[i], path);
     load.requesters[i].answered = true;
   }
 }
@@ -79,7 +83,8 @@ static void close_all(void) {
 
 static void measure(char *line, enum how how) {
   struct plan plan = {.how = how};
-  snprintf(plan.channel, sizeof plan.channel, "%s", word(line, "channel", how == RECEIVE ? "" : NULL));
+  snprintf(plan.channel, sizeof plan.channel, "%s", word(line, "channel", how == RECEIVE || how == CALL ? "" : NULL));
+  snprintf(plan.frame, sizeof plan.frame, "%s", word(line, "frame", how == CALL ? NULL : ""));
   plan.flight = (uint32_t)number(line, "flight", 16);
   plan.rate = number(line, "rate", 0);
   plan.seconds = number(line, "seconds", 4);
@@ -92,7 +97,9 @@ static void measure(char *line, enum how how) {
   plan.lowat = (int)number(line, "lowat", 1);
   plan.ordered = how == PUBLISH && plan.spread == 1;
   if (how == PUBLISH) open_publisher();
-  if (how == POST) open_requesters((uint32_t)number(line, "connections", 64));
+  if (how == CALL) plan.fan = 0;
+  if (how == POST) open_requesters((uint32_t)number(line, "connections", 64), NULL);
+  if (how == CALL) open_requesters((uint32_t)number(line, "connections", 1), word(line, "path", "/ws"));
   phase_start(&plan);
 }
 
@@ -115,6 +122,8 @@ void command_run(char *line) {
     measure(line, PUBLISH);
   } else if (strncmp(line, "post ", 5) == 0) {
     measure(line, POST);
+  } else if (strncmp(line, "call ", 5) == 0) {
+    measure(line, CALL);
   } else if (strncmp(line, "receive ", 8) == 0) {
     measure(line, RECEIVE);
   } else if (strcmp(line, "close") == 0) {

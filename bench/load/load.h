@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum kind { SUBSCRIBER, PUBLISHER, REQUESTER };
+enum kind { SUBSCRIBER, PUBLISHER, REQUESTER, CALLER };
 enum state { CLOSED, CONNECTING, UPGRADING, OPEN };
 enum speech { WEBSOCKET, SOCKETIO, SSE, POLL };
 
@@ -103,10 +103,11 @@ void opening_step(void);
 size_t expand(char *to, size_t room, const char *template, uint32_t index);
 
 /* phase.c: one measured stretch of publishing and receiving */
-enum how { PUBLISH, POST, RECEIVE };
+enum how { PUBLISH, POST, CALL, RECEIVE };
 struct plan {
   enum how how;
   char channel[256]; /* %d: the number of the subscriber, going round */
+  char frame[1024];  /* CALL: what is sent; %d: a number, going round `spread` */
   uint32_t flight;   /* publications under way at once */
   double rate;       /* publications a second; 0: as fast as they are answered */
   double seconds, warmup;

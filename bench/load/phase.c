@@ -133,16 +133,26 @@ uint32_t message_number(const char *text, size_t length, const char **rest) {
   return (uint32_t)digits(found, NUMBER_DIGITS);
 }
 
-static void post(struct conn *c) {
-  char channel[512], body[32800];
-  uint32_t number = ++sequence;
-  expand(channel, sizeof channel, plan.channel, number % plan.spread);
-  size_t length = write_data(body, plan.size, load.now, number);
-  http_queue_post(c, channel, body, length);
+static void asked(struct conn *c) {
   c->askedAt = load.now;
   c->answered = false;
   sent++;
   conn_flush(c);
+}
+
+static void post(struct conn *c) {
+  char channel[512], body[32800];
+  uint32_t number = ++sequence;
+  if (plan.how == CALL) {
+    size_t length = expand(body, sizeof body, plan.frame, number % plan.spread);
+    websocket_queue_text(c, body, length);
+    asked(c);
+    return;
+  }
+  expand(channel, sizeof channel, plan.channel, number % plan.spread);
+  size_t length = write_data(body, plan.size, load.now, number);
+  http_queue_post(c, channel, body, length);
+  asked(c);
 }
 
 static void publish(void) {
@@ -159,7 +169,7 @@ static void publish(void) {
 void phase_on_answer(struct conn *c, bool ok) {
   answered++;
   if (!ok) failed++;
-  if (c->kind != REQUESTER) return;
+  if (c->kind != REQUESTER && c->kind != CALLER) return;
   c->answered = true;
   histogram_add(&answers, load.now - c->askedAt);
   if (plan.rate == 0 && (stage == WARMING || stage == MEASURING) && load.now < endsAt) post(c);
@@ -176,7 +186,7 @@ static void pump(void) {
   if (plan.how == PUBLISH) {
     while (sent < until) publish();
     conn_flush(&load.publisher);
-  } else if (plan.how == POST) {
+  } else if (plan.how == POST || plan.how == CALL) {
     for (uint32_t i = 0; i < load.requesterCount && sent < until; i++) {
       struct conn *c = &load.requesters[nextRequester++ % load.requesterCount];
       if (c->state == OPEN && c->answered) post(c);

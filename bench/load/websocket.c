@@ -69,6 +69,13 @@ static void on_text(struct conn *c, const char *text, size_t length) {
     }
     return;
   }
+  if (c->kind == CALLER) {
+    if (IS_TYPE(text, length, "welcome")) return;
+    bool failed = IS_TYPE(text, length, "error");
+    if (failed) note_error(text, length);
+    phase_on_answer(c, !failed);
+    return;
+  }
   if (c->speech == SOCKETIO) {
     socketio_on_text(c, text, length);
     return;

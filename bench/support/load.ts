@@ -106,6 +106,18 @@ export interface PostOptions extends Omit<PublishOptions, 'flight' | 'lowat'> {
   readonly fan: number
 }
 
+export interface CallOptions {
+  /** One frame at a time on each. */
+  readonly connections: number
+  /** @default '/ws' */
+  readonly path?: string
+  /** `%d`: a number, going round `spread`. */
+  readonly frame: string
+  readonly spread?: number
+  readonly seconds: number
+  readonly warmup: number
+}
+
 /** Compiles the load generator where its sources are newer than the binary. */
 export async function buildLoad(): Promise<void> {
   const sources = (await readdir(FOLDER)).filter((name) => name.endsWith('.c')).map((name) => FOLDER + name)
@@ -176,6 +188,11 @@ export class Load {
   /** Publishes over HTTP, one request at a time on each connection. */
   post(options: PostOptions): Promise<Measured> {
     return this.#measure('post', { ...options })
+  }
+
+  /** Sends frames over WebSockets that nobody else uses, each when the one before is answered. */
+  call({ frame, ...options }: CallOptions): Promise<Measured> {
+    return this.#measure('call', { ...options, frame })
   }
 
   /** Counts what somebody else publishes; `start` is called when it counts. */

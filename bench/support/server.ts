@@ -8,12 +8,14 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { HARD_BUFFER_BYTES } from './limits.ts'
+import { HARD_BUFFER_BYTES, SECRET } from './limits.ts'
 import { freePort, memoryOf, OTHER_CORE, SERVER_CORE, settle } from './process.ts'
 
 const run = promisify(execFile)
 const BENCH = fileURLToPath(new URL('../', import.meta.url))
 export const DAEMON = fileURLToPath(new URL('../../bin/livemessage.js', import.meta.url))
+
+const DIST = fileURLToPath(new URL('../../dist/', import.meta.url))
 
 const START_DEADLINE_MS = 30_000
 
@@ -72,6 +74,7 @@ export async function startDaemon(options: DaemonOptions = {}, folder?: string):
   const port = await freePort()
   const home = folder ?? (await newFolder())
   const config = join(home, 'livemessages.config.ts')
+  await writeFile(join(home, 'nothing.mjs'), 'export default () => null\n')
   await writeFile(config, `export default ${JSON.stringify(configOf(port, options), null, 2)}\n`)
   return start('daemon', port, [DAEMON, 'start', '-c', config], { folder: home, plain: options.plain })
 }
@@ -88,8 +91,14 @@ function configOf(port: number, { database, broker, windowBytes, maxAge = '1h' }
   return {
     host: '127.0.0.1',
     port,
-    ACTIONS: { bench: {}, kept: {} },
+    ACTIONS: {
+      bench: { nothing: './nothing.mjs' },
+      kept: {},
+      messages: database === undefined ? {} : { read: join(DIST, 'actions/messages/read.js') },
+    },
+    auth: { jwt: { secret: SECRET } },
     channels: {
+      messages: { access: 'user' },
       bench: { access: 'public', publish: 'public', delivery: 'transient' },
       kept: { access: 'public', publish: 'public', history: { count: 1000, maxAge } },
     },

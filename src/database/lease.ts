@@ -24,6 +24,8 @@ export class Lease {
   #failed = false
   #over = false
   #freed: Promise<void> = Promise.resolve()
+  /** Whoever waits for a statement: one listener at the signal serves all, each costs as much as a small statement. */
+  readonly #waiting = new Set<(reason: unknown) => void>()
 
   constructor(client: PoolClient, signal: AbortSignal | undefined, log: Log) {
     this.#client = client
@@ -41,10 +43,13 @@ export class Lease {
     if (this.#over) throw new Error('the connection was given back: this `db` can no longer be used')
     this.#running++
     try {
-      const answer: Result<Row> | Result<Row>[] = await orAborted(
-        this.#client.query<Row & QueryResultRow>(text, values === undefined ? undefined : [...values]),
-        this.#signal,
+      const asked = this.#client.query<Row & QueryResultRow>(
+        text,
+        values === undefined ? undefined : [...values],
       )
+      const answer: Result<Row> | Result<Row>[] = await (this.#signal === undefined
+        ? asked
+        : this.#orAborted(asked))
       return last(answer)
     } catch (error) {
       this.#signal?.throwIfAborted()
@@ -98,9 +103,19 @@ export class Lease {
     return Promise.all([ended, this.release()]).then(() => undefined)
   }
 
+  /** The answer, or the signal's reason as soon as it aborts. */
+  #orAborted<T>(asked: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(reject)
+      const settled = (): boolean => this.#waiting.delete(reject)
+      asked.then(resolve, reject).then(settled, settled)
+    })
+  }
+
   #abort(): void {
     if (this.#over) return
     this.#over = true
+    for (const reject of this.#waiting) reject(this.#signal?.reason)
     this.#freed = this.#running === 0 ? Promise.resolve() : this.#cancel()
     this.#freed = this.#freed.then(() => this.#client.release(true))
   }

@@ -143,10 +143,12 @@ class PostgresPool implements DatabasePool {
   async #borrow(signal: AbortSignal | undefined): Promise<Lease> {
     signal?.throwIfAborted()
     if (this.#stopping !== undefined) throw new ClientError('unavailable', 'the daemon is stopping')
+    const idle = this.#pool.idleCount > 0
     const connecting = this.#pool.connect()
     let client: PoolClient
     try {
-      client = await orAborted(connecting, signal)
+      // An idle one comes at once: nothing to wait for, and so nothing to abort.
+      client = await (idle ? connecting : orAborted(connecting, signal))
     } catch (error) {
       if (signal?.aborted) {
         // It comes all the same, for nobody: back to the pool with it.
