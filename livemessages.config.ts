@@ -17,10 +17,24 @@ export default defineConfig({
       read: './actions/messages/read.ts',
       delete: './actions/messages/delete.ts',
       'not-read-count': './actions/messages/not-read-count.ts',
-      // Not callable: hears the NOTIFY of each row inserted into livemessage_messages.message, and publishes the
-      // row to its recipient's channel. The table comes with the module.
+      // Not callable. Rows of livemessage_messages.message reach their recipient's channel by themselves; the sender
+      // brings those too that don't go through the journal, and takes new ones by AMQP and HTTP. The table comes with
+      // the module.
       sender: './actions/messages/sender.ts',
+      // What `livemessage forget --user` takes out of that table.
+      forget: './actions/messages/forget.ts',
     },
+    // What takes a while: made and advanced by your application, `SELECT livemessage.task_progress(7, 40, 'rows')`.
+    tasks: {
+      all: './actions/tasks/all.ts',
+      delete: './actions/tasks/delete.ts',
+      // Asks the application to give one up: its next task_progress answers false.
+      cancel: './actions/tasks/cancel.ts',
+      'progress-count': './actions/tasks/progress-count.ts',
+      sender: './actions/tasks/sender.ts',
+      forget: './actions/tasks/forget.ts',
+    },
+    // Pages of the older livemessages call some of these by other names: docs/subsystems.md has them.
   },
 
   // Who may subscribe to a subsystem's channels, and what is kept of them. What is not said is closed.
@@ -29,6 +43,9 @@ export default defineConfig({
     chat: { access: 'public', history: { count: 1000, maxAge: '7d' } },
     // messages:<user>, for that user alone.
     messages: { access: 'user', history: { count: 1000, maxAge: '7d' } },
+    // tasks:<user>. No history: only how far each task is matters, and a client that reads slowly gets the latest of
+    // each in place of all that was between.
+    tasks: { access: 'user', delivery: 'transient', conflate: 'id' },
   },
 
   auth: {

@@ -50,7 +50,7 @@ export function retentionOf({ channels }: Config): ReadonlyMap<string, Retention
 /** Loads the client of those servers only that the config has. */
 export async function createBackbone({ live, home, log }: BackboneOptions): Promise<Backbone> {
   const { config } = live.rules
-  const shared = home.url === null ? null : await openDatabase(home, home.url, log)
+  const shared = home.url === null ? null : await openDatabase(home, home.url, config, log)
   const { limits } = config
   const journal = await createJournal({
     kind: config.journal,
@@ -127,7 +127,12 @@ interface SharedDatabase {
   stop(): Promise<void>
 }
 
-async function openDatabase(home: Home, url: string, log: Log): Promise<SharedDatabase> {
+async function openDatabase(
+  home: Home,
+  url: string,
+  { databases }: Pick<Config, 'databases'>,
+  log: Log,
+): Promise<SharedDatabase> {
   const [{ Notifications }, { createDatabase }, { createLeadership }] = await Promise.all([
     import('./database/notifications.ts'),
     import('./database/pool.ts'),
@@ -144,7 +149,7 @@ async function openDatabase(home: Home, url: string, log: Log): Promise<SharedDa
       log,
       quiet: true,
     })
-  const pool = open('livemessages node', 6)
+  const pool = open('livemessages node', 9)
   // Of its own: where it waited for others' statements, the lease would be lost.
   const leasePool = open('livemessages lease', 1)
   return {
@@ -153,7 +158,8 @@ async function openDatabase(home: Home, url: string, log: Log): Promise<SharedDa
     lead: (holder) => createLeadership({ pool: leasePool, holder, log }),
     keepHouse: async (leadership) => {
       const { Housekeeping } = await import('./database/housekeeping.ts')
-      return new Housekeeping({ pool, leadership, log })
+      const named = databases.home === null ? {} : { database: databases.home }
+      return new Housekeeping({ pool, leadership, ...named, log })
     },
     async stop() {
       await Promise.all([notifications.stop(), pool.stop(), leasePool.stop()])
@@ -177,7 +183,7 @@ function busOf(
 /** What SQL functions have to know: with a journal elsewhere, `livemessage.publish` only notifies. */
 function policiesOf({ channels, journal, limits }: Config): SubsystemPolicies {
   return new Map(
-    [...channels].map(([name, { history }]) => {
+    [...channels].map(([name, { history, databases }]) => {
       const journaled = history !== null && journal === 'postgres'
       return [
         name,
@@ -185,6 +191,7 @@ function policiesOf({ channels, journal, limits }: Config): SubsystemPolicies {
           journaled,
           maxBytes: limits.publicationBytes,
           maxAgeMs: journaled ? history.maxAgeMs : null,
+          perDatabase: databases !== undefined,
         },
       ]
     }),

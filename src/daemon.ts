@@ -13,6 +13,7 @@ import { runHook } from './registry/hooks.ts'
 import type { Registry } from './registry/registry.ts'
 import { keepFrozen, recheck } from './reload.ts'
 import { buildRules, type Live, type Rules } from './rules.ts'
+import type { Signalling } from './signals/create.ts'
 import type { Source, SourceHandlers } from './sources/source.ts'
 import { wire, type Wired } from './wire.ts'
 
@@ -71,6 +72,10 @@ export class Daemon implements Live {
 
   get hub(): Hub | null {
     return this.#parts?.hub ?? null
+  }
+
+  get signals(): Signalling | null {
+    return this.#parts?.signals ?? null
   }
 
   get health(): Health | null {
@@ -225,12 +230,14 @@ export class Daemon implements Live {
     if (this.#stopping !== null) return
     this.#rules = next
     parts.presence.apply()
+    parts.signals.apply()
     const { config, registry } = next
     // The new policies hold already: both only bring what is open into line with them.
     const [ended] = await Promise.all([
       recheck(parts.hub, parts.subscriber),
       parts.sources.apply(registry, config.channels.keys()),
       parts.backbone.apply(config),
+      parts.outboxes.apply(config),
     ])
     this.counts.reloads++
     this.log.info({ modules: registry.modules.length, endedSubscriptions: ended }, 'reloaded')

@@ -33,6 +33,7 @@ export const ERRORS = {
   // everything else: exit code 1
   STOPPED: 1,
   PUBLISH_REFUSED: 1,
+  WEBHOOK_REFUSED: 1,
   LETTERS_LEFT: 1,
   INTERNAL: 1,
 } as const

@@ -11,9 +11,12 @@ export type {
   ActionDefinition,
   AuthenticateHook,
   BaseContext,
+  BroadcastOptions,
   CallHook,
+  CallOptions,
   ConnectHook,
   Connection,
+  ConnectionFilter,
   Connections,
   Credentials,
   Database,
@@ -24,17 +27,29 @@ export type {
   EventAck,
   HookContext,
   MessageHook,
+  OccupancyEvent,
+  OccupiedHook,
   Present,
+  PublishHook,
   PublishOptions,
+  PublishRequest,
   SenderDefinition,
   StartHook,
+  ForgetHook,
+  ForgetRequest,
   SubscribeHook,
   SubscribeRequest,
+  Transaction,
+  UnsubscribeEvent,
+  UnsubscribeHook,
   User,
+  VacatedHook,
 } from './registry/define.ts'
 export type { Migration, Migrations } from './database/migration.ts'
 export type { Notification } from './sources/source.ts'
 export { ClientError, type ErrorCode } from './protocol/codes.ts'
+export type { Signal, SignalName } from './signals/signal.ts'
+export { verifyWebhook, type VerifyOptions, type WebhookRequest } from './signals/signature.ts'
 export { userChannel } from './protocol/names.ts'
 export { ConfigError, LivemessageError, type ErrorName, type Problem } from './errors.ts'
 export { Daemon, type DaemonOptions, type Started } from './daemon.ts'

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Config } from './config/config.ts'
+import { renameDatabases } from './config/databases.ts'
 import type { Hub } from './hub/hub.ts'
 import type { Subscriber } from './hub/subscriber.ts'
 
@@ -16,6 +17,7 @@ const FROZEN = [
   'listener',
   'calls',
   'compression',
+  'signals',
   'socketio',
   'engineio',
   'pingMs',
@@ -45,7 +47,7 @@ export function fixedOf(config: Config): Fixed {
 
 /** This config with what is fixed already. */
 export function withFixed(config: Config, fixed: Fixed): Config {
-  return { ...config, ...fixed.config, limits: { ...config.limits, ...fixed.limits } }
+  return renameDatabases({ ...config, ...fixed.config, limits: { ...config.limits, ...fixed.limits } })
 }
 
 /**

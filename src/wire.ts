@@ -1,11 +1,15 @@
+import { authReadings } from './auth/readings.ts'
+import { Rechecks } from './auth/rechecks.ts'
+import { RevocationTable } from './auth/revocation-table.ts'
 import { type Backbone, checkAlone, createBackbone } from './backbone.ts'
 import { createBurial } from './burial.ts'
 import type { Parcel } from './bus/bus.ts'
 import type { Home } from './database/home.ts'
-import { LivemessageError } from './errors.ts'
 import { Deadlines } from './hub/deadlines.ts'
 import { Emitter } from './hub/emitter.ts'
 import { Events } from './hub/events.ts'
+import { Forgetting } from './hub/forgetting.ts'
+import { ForgettingUser } from './hub/forgetting-user.ts'
 import { History } from './hub/history.ts'
 import { Cluster } from './hub/cluster.ts'
 import { MovingCursors } from './hub/cursors.ts'
@@ -14,7 +18,9 @@ import { Mailboxes } from './hub/mailboxes.ts'
 import { Intake } from './hub/intake.ts'
 import { Presence } from './hub/presence/presence.ts'
 import { Publisher } from './hub/publisher.ts'
+import { Revoker } from './hub/revoker.ts'
 import { Subscriber } from './hub/subscriber.ts'
+import { createTransactionPublisher, refusedPublication } from './hub/transactions.ts'
 import { Dedupe } from './journal/dedupe.ts'
 import { createListener } from './listeners/create.ts'
 import type { Address, Listener } from './listeners/listener.ts'
@@ -23,12 +29,18 @@ import { Health } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
 import type { MetricGroup } from './ops/metric-set.ts'
 import { Metrics } from './ops/metrics.ts'
-import { isClientError } from './protocol/codes.ts'
 import { writeJson } from './protocol/json.ts'
 import { subsystemOf } from './protocol/names.ts'
+import { createOutboxes, type Outboxes } from './outboxes.ts'
+import { databaseReadings, lendDatabases } from './several-databases.ts'
 import { readingsOf } from './readings.ts'
 import type { Services } from './registry/context.ts'
+import { callWithin } from './registry/dispatch.ts'
+import { watchModules } from './registry/watch.ts'
 import type { Live } from './rules.ts'
+import { createSignalling, type Signalling } from './signals/create.ts'
+import { signalReadings } from './signals/readings.ts'
+import { bothOf } from './signals/sink.ts'
 import { createSources, type Sources } from './sources/create.ts'
 import type { Duty } from './sources/duty.ts'
 import { HttpSource } from './sources/http.ts'
@@ -44,8 +56,10 @@ import type { Peer } from './transports/websocket.ts'
 export interface Wired {
   readonly listener: Listener<Peer>
   readonly backbone: Backbone
+  readonly outboxes: Outboxes
   readonly hub: Hub
   readonly presence: Presence
+  readonly signals: Signalling
   readonly deadlines: Deadlines
   readonly subscriber: Subscriber
   readonly commands: Commands
@@ -81,18 +95,6 @@ export interface WireOptions {
   readonly group: MetricGroup | undefined
 }
 
-/**
- * What a module sees of a publication that failed. A channel that can't be is the module's own mistake, of which
- * the client must not be told as if it were the client's: no ClientError, therefore logged where nobody catches
- * it. What the client's data or an outage may be the cause of stays as it is.
- */
-function refusedPublication(channel: string, error: unknown): unknown {
-  if (!isClientError(error) || error.code !== 'unknown_channel') return error
-  return new LivemessageError('PUBLISH_REFUSED', `publish to '${channel}': ${error.message}`, {
-    cause: error,
-  })
-}
-
 /** Builds every part of a node and gives each what it needs; nothing runs before `listen`. */
 export async function wire({ live, home, log, counts, signal, group }: WireOptions): Promise<Wired> {
   const { config, registry } = live.rules
@@ -125,9 +127,18 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     isOccupied: (channel) => hub.channels.has(channel),
     announce: (...told) => hub.announcePresence(...told),
   })
+  const signals = await createSignalling({
+    live,
+    backbone,
+    broker: config.broker,
+    log,
+    counts,
+    services: () => services,
+    hub: () => hub,
+  })
   const hub: Hub = new Hub({
     live,
-    attendance: presence,
+    attendance: bothOf(presence, signals.sink),
     broadcast: (event, args, except) => emitter.broadcast(event, args, except),
     fanouts: prepared.fanouts,
     counts,
@@ -160,9 +171,11 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     deliverHere,
     leads: () => journal.kind === 'memory' || backbone.leadership?.token !== null,
   })
+  const turns = watchModules(live, counts, log)
+  const transactions = createTransactionPublisher({ publisher, journal, counts, log })
   const services: Services = {
     log,
-    db: home.pool,
+    ...lendDatabases(live, home, transactions),
     connections: hub,
     signal,
     async publish(channel, data, options) {
@@ -176,11 +189,14 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     },
     emit: (target, event, args, options) => emitter.emit(target, event, args, options),
     presence: (channel) => emitter.presence(channel),
+    call: (outer, name, data, options) =>
+      callWithin(outer, name, data, options, live.rules.dispatch, services),
+    turns,
   }
   const subscriber: Subscriber = new Subscriber({ live, hub, journal, mailboxes, services })
   const deadlines = new Deadlines((client, code, reason) => hub.close(client, code, reason))
   const history = new History(live, journal)
-  const shared = { live, hub, subscriber, deadlines, services, counts }
+  const shared = { live, hub, subscriber, deadlines, services, counts, signals: signals.sink }
   const commands = new Commands({ ...shared, publisher, history, presence, events: new Events(counts) })
   const intake = new Intake({ live, publisher, services })
   const http: HttpSource = new HttpSource({
@@ -195,15 +211,37 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     ...(backbone.notifications === null ? {} : { notifications: backbone.notifications }),
     ...(duty === null ? {} : { duty }),
     maxBodyBytes: () => live.rules.config.limits.publicationBytes,
-    databases: config.postgres !== null && 'url' in config.postgres ? config.postgres.databases : [],
+    database: config.databases.home,
+    further: home.further,
     broker: config.broker,
     subsystems: config.channels.keys(),
     registry,
+    predecessors: config.predecessors,
     log,
   })
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
   const noteStray = strays(log, counts)
   const cluster = new Cluster({ bus, hub, counts, log, journal })
+  const ofUser = new ForgettingUser({ live, services, pool: backbone.pool, log })
+  const forgetting = new Forgetting({ live, bus, hub, journal, user: ofUser, counts, log })
+  const revoker = new Revoker({
+    revocations: live.rules.revocations,
+    table: backbone.pool === null ? null : new RevocationTable({ pool: backbone.pool }),
+    bus,
+    hub,
+    forget: (user, database) => live.rules.whoami?.forget(user, database),
+    counts,
+    log,
+  })
+  const rechecks = new Rechecks({
+    live,
+    clients: () => hub,
+    identify: async (client, user) => {
+      commands.identify(client, user)
+      await subscriber.recheck(client)
+    },
+    end: (client, error) => commands.dismiss(client, error),
+  })
   const emitter: Emitter = new Emitter({ live, cluster, presence, counts, log })
   const cursors = new MovingCursors({
     journal,
@@ -211,15 +249,28 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     everyMs: config.pingMs,
   })
   const burial = await createBurial({ backbone, broker: config.broker, log })
+  const outboxes = await createOutboxes({
+    backbone,
+    further: home.further,
+    journal: config.journal,
+    publish: (submission) => publisher.publish(submission),
+    bury: (source, rejection) => {
+      counts.error(source, rejection.code)
+      burial.bury(source, rejection)
+    },
+    log,
+  })
   const health = new Health({
     sources: () => sources.all,
     journal,
     bus,
     database: () => home.part(),
+    further: () => outboxes.parts(),
   })
   const metrics = new Metrics({
     group,
-    readings: readingsOf(backbone, hub, presence, counts),
+    readings: [...readingsOf(backbone, hub, presence, counts), ...authReadings(live)],
+    labelled: [...databaseReadings(live, home, outboxes), ...signalReadings(signals)],
     ...(burial.letters === null ? {} : { deadLetters: burial.letters }),
     counts,
     health,
@@ -245,10 +296,14 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
         health,
         metrics,
         cluster,
+        revoker,
         presence,
         history,
+        journal,
+        forgetting,
         upstream: transports.upstream,
         publishAll: (submissions) => publisher.publishAll(submissions),
+        take: (notification) => intake.take(notification),
         refuse: (response, error) => router.refuse(response, error),
       }),
       ...transports.routes,
@@ -260,8 +315,10 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
   return {
     listener,
     backbone,
+    outboxes,
     hub,
     presence,
+    signals,
     deadlines,
     subscriber,
     commands,
@@ -280,50 +337,69 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
           if (!heard && !live.rules.config.channels.has(subsystemOf(entry.channel))) noteStray(entry.channel)
           if (entry.mark !== undefined) duty?.onEntry(entry)
         },
+        onForget: (forgotten) => forgetting.onForget(forgotten),
+        onVoid: (mark) => duty?.onEntry({ mark }),
         onEpoch: () => subscriber.onEpoch(),
         onReady: () => log.debug({ journal: journal.kind, ready: journal.ready }, 'journal'),
         onParcel: deliverHere,
         onMemo: (memo, from) => {
           cluster.onMemo(memo, from)
+          revoker.onMemo(memo, from)
+          forgetting.onMemo(memo, from)
           presence.onMemo(memo, from)
           transports.onMemo(memo, from)
+          signals.onMemo(memo.topic)
         },
         onPeer: (node, here) => {
           cluster.onPeer(node, here)
+          revoker.onPeer(node, here)
+          forgetting.onPeer(node, here)
           presence.onPeer(node, here)
           transports.onPeer(node, here)
         },
         onGap: (reason, times) => {
           log.warn({ reason, times }, 'letters of other nodes may have been missed')
           presence.onGap()
+          revoker.onGap()
         },
       })
       burial.start()
-      await joined
+      await Promise.all([joined, revoker.start(), outboxes.start(live.rules.config)])
     },
     checkAlone: () => checkAlone(live.rules.config, bus),
     listen: async () => {
       hub.start()
+      turns.start()
       deadlines.start()
       cursors.start()
+      rechecks.start()
       presence.start()
       transports.start()
+      signals.start()
       const where =
         config.socket === null ? { host: config.host, port: config.port } : { socket: config.socket }
-      return listener.listen(where, {
+      const address = await listener.listen(where, {
         onRequest: (request, response) => router.handle(request, response),
         ...transports.handlers,
       })
+      signals.listening()
+      return address
     },
     bury: (source, rejection) => burial.bury(source, rejection),
     leave: async () => {
+      turns.stop()
       cursors.stop()
+      rechecks.stop()
       duty?.stop()
       cluster.stop()
+      forgetting.stop()
       presence.stop()
       transports.stop()
+      await revoker.stop()
       await mailboxes?.stop()
+      await signals.stop()
       await burial.stop()
+      await outboxes.stop()
       await backbone.stop()
     },
   }

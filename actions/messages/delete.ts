@@ -1,6 +1,6 @@
 import { defineAction } from 'livemessages'
+import { callerOf } from '../caller.ts'
 import { fields, id } from '../input.ts'
-import { callerOf } from './caller.ts'
 import { messages } from './migration.ts'
 
 /** Deletes a message: `{ id }`. The answer is `{ success }`: false where the caller has no such message. */

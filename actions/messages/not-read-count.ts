@@ -1,5 +1,5 @@
 import { defineAction } from 'livemessages'
-import { callerOf } from './caller.ts'
+import { callerOf } from '../caller.ts'
 import { messages } from './migration.ts'
 
 /** How many of the caller's messages are unread: `{ count }`. */

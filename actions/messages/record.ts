@@ -1,4 +1,5 @@
 import type { Database } from 'livemessages'
+import type { Page } from '../page.ts'
 
 /** A message as its recipient gets it, from `messages.all` and live. */
 export type MessageRecord = {
@@ -11,16 +12,15 @@ export type MessageRecord = {
   readonly read: boolean
 }
 
+/** What became of a message that its recipient may have: told to the recipient's other devices. */
+export type MessageChange = { readonly id: number; readonly read: boolean; readonly deleted?: true }
+
 // float8, because `pg` gives bigint and numeric as text; an identity column does not get to 2^53.
 const COLUMNS = `id::float8 AS id, from_user, subject, text,
   CASE WHEN isfinite(date) THEN round(extract(epoch FROM date)::numeric * 1000)::float8 END AS date, read`
 
 /** A page of a user's messages, newest first. */
-export async function pageOf(
-  db: Database,
-  user: string,
-  { start, limit }: { readonly start: number; readonly limit: number },
-): Promise<MessageRecord[]> {
+export async function pageOf(db: Database, user: string, { start, limit }: Page): Promise<MessageRecord[]> {
   // By id and not by date: dates may be equal, or given by whoever inserts.
   const { rows } = await db.query<MessageRecord>(
     `SELECT ${COLUMNS} FROM livemessage_messages.message

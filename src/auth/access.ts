@@ -1,14 +1,29 @@
-import type { Access, ChannelPolicy } from '../config/config.ts'
-import { restOf, userRest } from '../protocol/names.ts'
+import type { Access, ChannelPolicy, DatabaseNames } from '../config/config.ts'
+import { databasePartOf, restOf, userRest } from '../protocol/names.ts'
 import type { User } from '../registry/define.ts'
 
 /** `unauthenticated`: a user might. `forbidden`: this one may not. Both are codes that clients are told. */
 export type Decision = 'yes' | 'unauthenticated' | 'forbidden'
 
 /** What a channel's policy says. `hook`: the subsystem's `subscribe` hook alone decides; without one, nobody may. */
-export function mayBy(access: Exclude<Access, 'hook'>, user: User | null, channel: string): Decision
-export function mayBy(access: Access, user: User | null, channel: string): Decision | 'hook'
-export function mayBy(access: Access, user: User | null, channel: string): Decision | 'hook' {
+export function mayBy(
+  access: Exclude<Access, 'hook'>,
+  user: User | null,
+  channel: string,
+  databases?: DatabaseNames,
+): Decision
+export function mayBy(
+  access: Access,
+  user: User | null,
+  channel: string,
+  databases?: DatabaseNames,
+): Decision | 'hook'
+export function mayBy(
+  access: Access,
+  user: User | null,
+  channel: string,
+  databases?: DatabaseNames,
+): Decision | 'hook' {
   switch (access) {
     case 'public':
       return 'yes'
@@ -16,7 +31,7 @@ export function mayBy(access: Access, user: User | null, channel: string): Decis
       return user === null ? 'unauthenticated' : 'yes'
     case 'user':
       if (user === null) return 'unauthenticated'
-      return restOf(channel) === userRest(user.id) ? 'yes' : 'forbidden'
+      return restOf(channel) === ownRest(user, databases) ? 'yes' : 'forbidden'
     case 'hook':
       return 'hook'
     case 'none':
@@ -24,6 +39,21 @@ export function mayBy(access: Access, user: User | null, channel: string): Decis
     default:
       return closed(access)
   }
+}
+
+/** The rest of the user's own channel; null where there is none: elsewhere user 42 of a further database has none. */
+function ownRest({ id, database }: User, databases: DatabaseNames | undefined): string | null {
+  if (databases === undefined) return database === undefined ? userRest(id) : null
+  return `${database ?? databases.home}:${userRest(id)}`
+}
+
+/**
+ * Whether the channel is another database's than the user's, in a subsystem that runs per database. Nothing opens it
+ * then: neither a policy, but `public`, nor a token, nor a hook.
+ */
+function isElsewhere(databases: DatabaseNames | undefined, user: User | null, channel: string): boolean {
+  if (databases === undefined || user === null) return false
+  return databasePartOf(channel) !== (user.database ?? databases.home)
 }
 
 /** What a user's token opens beside the policies, compiled once a user. */
@@ -47,24 +77,28 @@ export function grantsOf(user: User | null): Grants {
  * speak for a `hook`.
  */
 export function maySubscribe(
-  policy: Pick<ChannelPolicy, 'access'>,
+  policy: Pick<ChannelPolicy, 'access' | 'databases'>,
   user: User | null,
   grants: Grants,
   channel: string,
 ): Decision | 'hook' {
-  const decision = mayBy(policy.access, user, channel)
+  const { access, databases } = policy
+  if (access !== 'public' && isElsewhere(databases, user, channel)) return 'forbidden'
+  const decision = mayBy(access, user, channel, databases)
   if (decision === 'yes' || decision === 'hook') return decision
   return grants.subscribe(channel) ? 'yes' : decision
 }
 
 /** May this user publish from the client? */
 export function mayPublish(
-  policy: Pick<ChannelPolicy, 'publish'>,
+  policy: Pick<ChannelPolicy, 'publish' | 'databases'>,
   user: User | null,
   grants: Grants,
   channel: string,
 ): Decision {
-  const decision = mayBy(policy.publish, user, channel)
+  const { publish, databases } = policy
+  if (publish !== 'public' && isElsewhere(databases, user, channel)) return 'forbidden'
+  const decision = mayBy(publish, user, channel, databases)
   if (decision === 'yes') return decision
   return grants.publish(channel) ? 'yes' : decision
 }

@@ -3,17 +3,28 @@ import type { Credentials, User } from '../registry/define.ts'
 import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Rules } from '../rules.ts'
+import { placeUser } from './databases.ts'
+import { looksLikeJwt } from './tokens.ts'
 import { checkUser } from './users.ts'
 
 /**
- * Finds out who it is: asks the `authenticate` hook, then the token. Null where there is nothing to go by.
- * @throws {ClientError} unauthenticated, unavailable, timeout
+ * Finds out who it is: asks the `authenticate` hook, then takes a trusted proxy's word, then the token, then asks the
+ * application. Null where there is nothing to go by. Whoever is revoked is refused, however it is known.
+ * @throws {ClientError} unauthenticated, forbidden, unavailable, timeout
  */
 export async function authenticate(
   credentials: Credentials,
   rules: Rules,
   services: Services,
 ): Promise<User | null> {
+  const found = await find(credentials, rules, services)
+  if (found === null) return null
+  const user = placeUser(found, rules.config.databases)
+  rules.revocations.check(user)
+  return user
+}
+
+async function find(credentials: Credentials, rules: Rules, services: Services): Promise<User | null> {
   const hook = rules.registry.hooks.authenticate
   if (hook !== null) {
     const call = {
@@ -24,11 +35,36 @@ export async function authenticate(
     const found = await runHook(call, services, (run) => hook(credentials, run))
     if (found !== null && found !== undefined) return checked(found, services)
   }
-  if (credentials.token === null) return null
-  if (hook !== null && !rules.tokens.configured) {
-    throw new ClientError('unauthenticated', 'the token is not accepted')
+  const { token, user } = credentials
+  if (user !== undefined) return named(user)
+  const { tokens, whoami } = rules
+  if (token !== null && tokens.configured && (whoami === null || looksLikeJwt(token))) {
+    return tokens.verify(token)
   }
-  return rules.tokens.verify(credentials.token)
+  if (whoami !== null) {
+    const found = await ask(credentials, rules)
+    if (found !== null || token === null) return found
+  }
+  if (token === null) return null
+  if (hook === null && whoami === null) return tokens.verify(token)
+  throw new ClientError('unauthenticated', 'the token is not accepted')
+}
+
+async function ask(credentials: Credentials, { whoami, revocations, config }: Rules): Promise<User | null> {
+  const answered = (await whoami?.whose(credentials)) ?? null
+  if (answered === null) return null
+  const found = placeUser(answered, config.databases)
+  if (!revocations.refuses(found)) return found
+  // It was asked before the revocation: since then it may have ended the session, and may not.
+  whoami?.forget(found.id, found.database ?? null)
+  return (await whoami?.whose(credentials)) ?? null
+}
+
+/** Whom a proxy named. */
+function named(id: string): User {
+  const user = checkUser({ id }, { id: 'the user that the proxy names' })
+  if (typeof user === 'string') throw new ClientError('unauthenticated', user)
+  return user
 }
 
 function checked(found: User, services: Services): User {

@@ -26,6 +26,16 @@ export function cookieOf(header: string, name: string): string | null {
   return found
 }
 
+/** A Cookie header with these cookies of another one only, as they came. */
+export function chooseCookies(header: string, names: readonly string[]): string {
+  const chosen = header
+    .slice(0, MAX_CHARACTERS)
+    .split(';', MAX_COOKIES)
+    .map((cookie) => cookie.trim())
+    .filter((cookie) => names.includes(cookie.slice(0, cookie.indexOf('=')).trim()))
+  return chosen.join('; ')
+}
+
 /** Visits until the visitor says that it has what it wants. */
 function eachCookie(header: string, visit: (name: string, value: string) => boolean): void {
   const length = Math.min(header.length, MAX_CHARACTERS)

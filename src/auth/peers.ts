@@ -36,6 +36,8 @@ export interface Peers {
    * client sent.
    */
   clientAddress(request: PeerRequest): string
+  /** Whether it comes by a trusted proxy: what that says of the user counts. */
+  isByProxy(request: PeerRequest): boolean
   /** May it publish and use the server API? By an API key, or as a process of this machine. */
   mayPublish(request: PeerRequest): PublishAnswer
   /** Would it be let in as a process of this machine, were it not for being a browser's? */
@@ -67,6 +69,10 @@ export function createPeers({ trustedProxies, api, socket }: PeersOptions): Peer
       const list = headers.forwardedFor || headers.forwarded
       if (list !== '') return walkForwarded(list, peer, trusted)
       return (headers.realAddress !== '' && addressOf(headers.realAddress.trim())) || peer
+    },
+
+    isByProxy(request) {
+      return !trusted.empty && trusted.has(canonicalAddress(request.address) || request.address)
     },
 
     mayPublish(request) {

@@ -30,6 +30,11 @@ export function createRate({ perSecond, burst }: RateOptions): Rate {
 export class Bucket {
   #fullAt = -Infinity
 
+  /** Whether it is as it was at first. */
+  isFull(now: number): boolean {
+    return this.#fullAt <= now
+  }
+
   /**
    * Takes one token; false when there is none. `now` in milliseconds, by any clock, always the same one; `rate`
    * is the present one.

@@ -4,15 +4,34 @@ import type { JwtConfig } from '../config/config.ts'
 /** How long a token for trying things out lasts, in seconds. */
 const LIFETIME_S = 12 * 60 * 60
 
+export interface SignOptions {
+  /** In seconds. @default 43200 */
+  readonly lifetimeS?: number
+  /** The token's own (`jti`). @default none */
+  readonly id?: string
+  /** Patterns of channels that it opens. */
+  readonly subscribe?: readonly string[]
+  readonly publish?: readonly string[]
+}
+
 /**
  * A token of a user, for the demo page and the command `token`: HS256, as RFC 7515 writes it. Null where the
  * config's tokens are signed with a key that the daemon does not have.
  */
-export function signToken(user: string, jwt: JwtConfig | null, lifetimeS = LIFETIME_S): string | null {
-  if (jwt?.secret === undefined || !jwt.algorithms.includes('HS256')) return null
+export function signToken(
+  user: string,
+  keys: JwtConfig | readonly JwtConfig[],
+  { lifetimeS = LIFETIME_S, id, subscribe, publish }: SignOptions = {},
+): string | null {
+  // The first: of a rotation that is the new one.
+  const list: readonly JwtConfig[] = 'algorithms' in keys ? [keys] : keys
+  const jwt = list.find(({ secret, algorithms }) => secret !== undefined && algorithms.includes('HS256'))
+  if (jwt?.secret === undefined) return null
   const head = encode({ alg: 'HS256', typ: 'JWT' })
-  const exp = Math.floor(Date.now() / 1000) + lifetimeS
-  const body = encode({ sub: user, exp, aud: jwt.audience, iss: jwt.issuer })
+  const iat = Math.floor(Date.now() / 1000)
+  const channels = subscribe === undefined && publish === undefined ? undefined : { subscribe, publish }
+  const { audience: aud, issuer: iss } = jwt
+  const body = encode({ sub: user, iat, exp: iat + lifetimeS, jti: id, aud, iss, channels })
   const signature = createHmac('sha256', jwt.secret).update(`${head}.${body}`).digest('base64url')
   return `${head}.${body}.${signature}`
 }

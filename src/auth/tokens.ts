@@ -1,14 +1,15 @@
-import { createRemoteJWKSet, customFetch, errors, jwtVerify } from 'jose'
-import type { JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from 'jose'
+import { errors, jwtVerify } from 'jose'
+import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import type { JwtConfig } from '../config/config.ts'
 import { ConfigError, messageOf } from '../errors.ts'
 import type { Problem } from '../errors.ts'
-import type { Log } from '../ops/log.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { User } from '../registry/define.ts'
-import { createKeySetFetch, KeySetError } from './jwks.ts'
-import { ASYMMETRIC, HMAC, looksPublic, parsePublicKey, secretKeys } from './keys.ts'
+import { KeySetError } from './jwks.ts'
+import { createTokenKeys, type KeyOf, type TokenKeysDeps } from './token-keys.ts'
 import { checkUser } from './users.ts'
+
+export type { JwksOptions } from './token-keys.ts'
 
 /** The longest token, in characters. */
 export const MAX_TOKEN = 8192
@@ -36,42 +37,40 @@ export interface Tokens {
   verify(token: string): Promise<User>
 }
 
-export interface TokensDeps {
-  readonly log?: Pick<Log, 'warn' | 'info'>
-  readonly jwks?: JwksOptions
+export type TokensDeps = TokenKeysDeps
+
+/** One way in which tokens may be signed. */
+interface Issuer {
+  /** Null: it does not say; whose token says something else is checked with it too. */
+  readonly name: string | null
+  readonly keyOf: KeyOf
+  readonly options: JWTVerifyOptions
 }
 
-/** Delays of the key set. */
-export interface JwksOptions {
-  /** One request. @default 5000 */
-  readonly timeoutMs?: number
-  /** How often a token with an unknown `kid` may cause a request. @default 10000 */
-  readonly cooldownMs?: number
-  /** How long nothing is asked after a failure. @default 1000 */
-  readonly retryMs?: number
-  /** When a set is fetched anew. @default 600000 */
-  readonly maxAgeMs?: number
-  /** How long a set stays good while its server can't be reached. @default 3600000 */
-  readonly maxStaleMs?: number
+/** Whether it has the shape of a JSON Web Token. */
+export function looksLikeJwt(token: string): boolean {
+  return COMPACT.test(token)
 }
 
-/** Finds the key by the token's header, which nobody has vouched for yet. */
-type KeyOf = JWTVerifyGetKey
-
-/** @throws {ConfigError} for keys and algorithms that can't be used */
-export function createTokens(config: JwtConfig | null, deps: TokensDeps = {}): Tokens {
-  if (config === null || (config.secret ?? config.publicKey ?? config.jwksUrl) === undefined) {
+/**
+ * @param given one, or several: of those, the token's `iss` says which is asked
+ * @throws {ConfigError} for keys and algorithms that can't be used
+ */
+export function createTokens(given: JwtConfig | readonly JwtConfig[] | null, deps: TokensDeps = {}): Tokens {
+  const list = given === null ? [] : isList(given) ? given : [given]
+  const problems: Problem[] = []
+  const issuers = list
+    .filter((config) => (config.secret ?? config.publicKey ?? config.jwksUrl) !== undefined)
+    .map((config, index) => {
+      const place = list.length === 1 ? 'auth.jwt' : `auth.jwt[${index}]`
+      return createIssuer(config, place, problems, deps)
+    })
+  if (problems.length > 0) throw new ConfigError(problems, null)
+  if (issuers.length === 0) {
     return {
       configured: false,
       verify: () => Promise.reject(unauthenticated('no way to authenticate is configured')),
     }
-  }
-  const { keyOf, algorithms } = prepare(config, deps)
-  const options: JWTVerifyOptions = {
-    algorithms: [...algorithms],
-    clockTolerance: CLOCK_TOLERANCE,
-    ...(config.audience === undefined ? {} : { audience: config.audience }),
-    ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
   }
   return {
     configured: true,
@@ -81,7 +80,7 @@ export function createTokens(config: JwtConfig | null, deps: TokensDeps = {}): T
       }
       if (!COMPACT.test(token)) throw unauthenticated(NO_TOKEN)
       try {
-        return userOf(await payloadOf(token, keyOf, options))
+        return userOf(await verifyByOne(token, issuers))
       } catch (error) {
         throw clientErrorOf(error, deps.log)
       }
@@ -89,128 +88,66 @@ export function createTokens(config: JwtConfig | null, deps: TokensDeps = {}): T
   }
 }
 
-interface Prepared {
-  readonly keyOf: KeyOf
-  /** What a token's `alg` may be. */
-  readonly algorithms: readonly string[]
+function isList(given: JwtConfig | readonly JwtConfig[]): given is readonly JwtConfig[] {
+  return Array.isArray(given)
 }
 
-/**
- * Which key a token is checked with follows from its algorithm, and each key from the config is only ever
- * used for algorithms of its own kind: a public key never becomes an HMAC secret.
- */
-function prepare(config: JwtConfig, deps: TokensDeps): Prepared {
-  const problems: Problem[] = []
-  const problem = (key: string, message: string): void => {
-    problems.push({ code: 'CONFIG_INVALID', key: `auth.jwt.${key}`, message })
-  }
-  const possible = new Set<string>()
-  let secret: KeyOf | null = null
-  let other: KeyOf | null = null
-
-  if (config.secret !== undefined) {
-    if (config.secret === '') problem('secret', 'expected a secret, got empty text')
-    else if (looksPublic(config.secret)) {
-      problem('secret', 'expected a secret, got a key in PEM or JSON: a public key belongs under publicKey')
-    } else {
-      const keys = secretKeys(config.secret)
-      secret = ({ alg }) => keys(alg)
-      for (const algorithm of HMAC) possible.add(algorithm)
-    }
-  }
-  if (config.publicKey !== undefined) {
-    try {
-      const { key, algorithms } = parsePublicKey(config.publicKey)
-      other = () => Promise.resolve(key)
-      for (const algorithm of algorithms) possible.add(algorithm)
-    } catch (error) {
-      problem('publicKey', messageOf(error))
-    }
-  }
-  if (config.jwksUrl !== undefined) {
-    const url = URL.canParse(config.jwksUrl) ? new URL(config.jwksUrl) : null
-    if (config.publicKey !== undefined) problem('jwksUrl', 'give either publicKey or jwksUrl, not both')
-    else if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
-      problem('jwksUrl', `expected an http or https URL, got '${config.jwksUrl}'`)
-    } else {
-      other = createKeySet(url, deps)
-      for (const algorithm of ASYMMETRIC) possible.add(algorithm)
-    }
-  }
-
-  const asked = config.algorithms.length === 0 ? [...possible] : config.algorithms
-  const algorithms = asked.filter((algorithm) => possible.has(algorithm))
-  if (problems.length === 0 && algorithms.length === 0) {
-    problem('algorithms', `expected one of ${[...possible].join(', ')} for this key, got ${asked.join(', ')}`)
-  }
-  if (problems.length > 0) throw new ConfigError(problems, null)
+function createIssuer(config: JwtConfig, place: string, problems: Problem[], deps: TokensDeps): Issuer {
+  const { keyOf, algorithms } = createTokenKeys(config, place, problems, deps)
   return {
-    algorithms,
-    keyOf: (header, token) => {
-      const keyOf = header.alg.startsWith('HS') ? secret : other
-      // `algorithms` has been asked before: there is a key for each of them.
-      return keyOf === null ? Promise.reject(new errors.JOSEAlgNotAllowed()) : keyOf(header, token)
+    name: config.issuer ?? null,
+    keyOf,
+    options: {
+      algorithms: [...algorithms],
+      clockTolerance: CLOCK_TOLERANCE,
+      ...(config.audience === undefined ? {} : { audience: config.audience }),
+      ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
     },
   }
 }
 
 /**
- * Keys from the configured URL, whatever `jku`, `x5u` or `jwk` a token's header holds. While the server can't
- * be reached the known keys stay good for a while: a restart of it must not lock everyone out.
+ * By the first that accepts it. Where none does, the failure that says most is told: one that came after the
+ * signature was found good, then one that leaves it open.
  */
-function createKeySet(url: URL, { log, jwks = {} }: TokensDeps): KeyOf {
-  const { timeoutMs = 5000, cooldownMs = 10_000, retryMs = 1000 } = jwks
-  const { maxAgeMs = 600_000, maxStaleMs = 3_600_000 } = jwks
-  const set = createRemoteJWKSet(url, {
-    timeoutDuration: timeoutMs,
-    cooldownDuration: cooldownMs,
-    cacheMaxAge: Infinity, // jose would refuse every token when a set is old and its server down
-    [customFetch]: createKeySetFetch(retryMs),
-  })
-  let loadedAt = -Infinity
-  let failure: KeySetError | null = null
-  const age = (): number => performance.now() - loadedAt
-
-  /** Never rejects: `failure` tells. */
-  const refresh = async (): Promise<void> => {
+async function verifyByOne(token: string, issuers: readonly Issuer[]): Promise<JWTPayload> {
+  const candidates = candidatesOf(token, issuers)
+  let failure: unknown = null
+  for (const { keyOf, options } of candidates) {
     try {
-      await set.reload()
-      loadedAt = performance.now()
-      if (failure !== null) log?.info({ url: url.href }, 'the key set is there again')
-      failure = null
+      return await payloadOf(token, keyOf, options)
     } catch (error) {
-      const first = failure === null
-      failure = keySetError(error)
-      if (first) log?.warn({ url: url.href, reason: failure.message }, 'the key set cannot be had')
+      if (failure === null || weightOf(error) > weightOf(failure)) failure = error
     }
   }
+  throw failure ?? unauthenticated('the token is from another issuer')
+}
 
-  return async (header, token) => {
-    if (age() > maxAgeMs) {
-      const refreshing = refresh()
-      // Once its server is known to be down, nobody whose key is known waits for it.
-      if (failure === null || age() > maxStaleMs) await refreshing
-      if (failure !== null && age() > maxStaleMs) throw failure
-    }
-    try {
-      return await set(header, token)
-    } catch (error) {
-      throw isAboutToken(error) ? error : keySetError(error)
-    }
+/**
+ * What the token says of its issuer is not proven yet: it chooses among those of the config, whose keys then have to
+ * fit, and nothing else comes of it.
+ */
+function candidatesOf(token: string, issuers: readonly Issuer[]): readonly Issuer[] {
+  if (issuers.length === 1) return issuers
+  const claimed = issuerOf(token)
+  const named = issuers.filter(({ name }) => name !== null && name === claimed)
+  return named.length > 0 ? named : issuers.filter(({ name }) => name === null)
+}
+
+function issuerOf(token: string): unknown {
+  const payload = Buffer.from(token.split('.', 2)[1] ?? '', 'base64url').toString()
+  try {
+    const claims: unknown = JSON.parse(payload)
+    return typeof claims === 'object' && claims !== null && 'iss' in claims ? claims.iss : null
+  } catch {
+    return null // no key will fit, or the claims are told to be none
   }
 }
 
-function keySetError(error: unknown): KeySetError {
-  return error instanceof KeySetError ? error : new KeySetError(messageOf(error), { cause: error })
-}
-
-/** What a key set says of the token, not of itself. */
-function isAboutToken(error: unknown): boolean {
-  return (
-    error instanceof errors.JWKSNoMatchingKey ||
-    error instanceof errors.JWKSMultipleMatchingKeys ||
-    error instanceof errors.JOSENotSupported
-  )
+function weightOf(error: unknown): number {
+  if (error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed) return 3
+  if (error instanceof errors.JOSEAlgNotAllowed || error instanceof errors.JOSENotSupported) return 0
+  return error instanceof errors.JOSEError ? 1 : 2
 }
 
 async function payloadOf(token: string, keyOf: KeyOf, options: JWTVerifyOptions): Promise<JWTPayload> {
@@ -231,10 +168,17 @@ async function payloadOf(token: string, keyOf: KeyOf, options: JWTVerifyOptions)
   }
 }
 
-function userOf({ sub, exp, info, channels }: JWTPayload): User {
-  // jose has seen that `exp` is a number; in JSON 1e400 is one too.
+function userOf({ sub, exp, iat, jti, info, channels, ...others }: JWTPayload): User {
+  // jose has seen that `exp` and `iat` are numbers; in JSON 1e400 is one too.
   const expires = exp === undefined ? undefined : exp * 1000
-  const user = checkUser({ id: sub, info, expires, channels }, { id: 'sub' })
+  const issued = iat === undefined ? undefined : iat * 1000
+  // By RFC 7519 a text; numbers are common.
+  const token: unknown = typeof (jti as unknown) === 'number' ? String(jti) : jti
+  const database = others['database'] ?? undefined
+  const user = checkUser(
+    { id: sub, info, expires, issued, token: token ?? undefined, database, channels },
+    { id: 'sub' },
+  )
   if (typeof user === 'string') throw unauthenticated(`the token's claims are wrong: ${user}`)
   return user
 }

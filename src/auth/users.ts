@@ -4,12 +4,19 @@ import { isPattern } from './access.ts'
 /** The longest user id, in characters. */
 const MAX_ID = 255
 
+/** PostgreSQL cuts longer names. */
+const MAX_DATABASE = 63
+
 /** What a token's claims or an `authenticate` hook's answer say of a user, not believed yet. */
 export interface UserClaims {
   readonly id: unknown
   readonly info?: unknown
   /** Milliseconds since 1970. */
   readonly expires?: unknown
+  /** Milliseconds since 1970. */
+  readonly issued?: unknown
+  readonly token?: unknown
+  readonly database?: unknown
   readonly channels?: unknown
 }
 
@@ -26,12 +33,25 @@ export function checkUser(claims: UserClaims, names: { readonly id: string }): U
   if (expires !== undefined && (typeof expires !== 'number' || !Number.isFinite(expires))) {
     return 'the time at which it expires must be a number'
   }
+  const { issued, token, database } = claims
+  if (issued !== undefined && (typeof issued !== 'number' || !Number.isFinite(issued))) {
+    return 'the time at which it was issued must be a number'
+  }
+  if (token !== undefined && !isName(token, MAX_ID)) {
+    return `the token's own id must be text of 1 to ${MAX_ID} characters without control characters`
+  }
+  if (database !== undefined && !isName(database, MAX_DATABASE)) {
+    return `database must be text of 1 to ${MAX_DATABASE} characters without control characters`
+  }
   const channels = checkChannels(claims.channels)
   if (typeof channels === 'string') return channels
   return {
     id,
     ...(claims.info === undefined ? {} : { info: claims.info }),
     ...(expires === undefined ? {} : { expires }),
+    ...(issued === undefined ? {} : { issued }),
+    ...(token === undefined ? {} : { token }),
+    ...(database === undefined ? {} : { database }),
     ...(channels === null ? {} : { channels }),
   }
 }
@@ -39,9 +59,13 @@ export function checkUser(claims: UserClaims, names: { readonly id: string }): U
 function checkId(id: unknown): string | null {
   // Beyond 2^53 JSON.parse has rounded already: two users would be one.
   if (typeof id === 'number') return Number.isSafeInteger(id) ? String(id) : null
-  if (typeof id !== 'string' || id === '' || id.length > MAX_ID) return null
+  return isName(id, MAX_ID) ? id : null
+}
+
+function isName(value: unknown, max: number): value is string {
+  if (typeof value !== 'string' || value === '' || value.length > max) return false
   // PostgreSQL's text can't hold a NUL, and all lone surrogates become the same bytes in a channel's name.
-  return /[\p{Cc}\p{Cs}]/u.test(id) ? null : id
+  return !/[\p{Cc}\p{Cs}]/u.test(value)
 }
 
 function checkChannels(channels: unknown): NonNullable<User['channels']> | string | null {

@@ -49,7 +49,7 @@ export async function problemsOf<T>(
 
 /** The demo page signs tokens for whoever asks, which only this machine can: with a secret of its own. */
 function withSecret(config: Config): Config {
-  if (config.auth.jwt !== null) return config
+  if (config.auth.jwt.length > 0) return config
   const secret = secretFile(path.join(config.root, '.livemessages', 'jwt-secret'))
-  return { ...config, auth: { ...config.auth, jwt: { secret, algorithms: ['HS256'] } } }
+  return { ...config, auth: { ...config.auth, jwt: [{ secret, algorithms: ['HS256'] }] } }
 }

@@ -56,6 +56,11 @@ const COMMANDS: readonly Entry[] = [
     load: () => import('./connections.ts'),
   },
   {
+    name: 'disconnect',
+    summary: 'end the connections of a user, on all nodes, and refuse its sessions from now on',
+    load: () => import('./disconnect.ts'),
+  },
+  {
     name: 'psql',
     summary: "open psql on the daemon's database, the embedded one included",
     load: () => import('./psql.ts'),
@@ -69,6 +74,11 @@ const COMMANDS: readonly Entry[] = [
     name: 'journal',
     summary: 'show the state of the journal, or begin a new epoch',
     load: () => import('./journal.ts'),
+  },
+  {
+    name: 'forget',
+    summary: "forget publications, a channel, or all of a user's data, on all nodes",
+    load: () => import('./forget.ts'),
   },
   {
     name: 'haproxy',

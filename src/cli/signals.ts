@@ -1,6 +1,8 @@
 import { messageOf } from '../errors.ts'
 import type { Counts } from '../ops/counts.ts'
 import type { Log } from '../ops/log.ts'
+import { culpritOf } from '../registry/culprit.ts'
+import type { Registry } from '../registry/registry.ts'
 
 /** Whatever this process runs: a node, or a group of workers. */
 export interface Process {
@@ -52,15 +54,26 @@ export function obeyErrors(onStray: OnStray): void {
   process.on('uncaughtException', (error) => onStray('exception', error))
 }
 
-/** Tells of such an error; counted where somebody counts. */
+/** Tells of such an error, and whose it is as far as its stack says; counted where somebody counts. */
 export function stray(
-  { log, counts }: { readonly log: Log; readonly counts?: Counts },
+  {
+    log,
+    counts,
+    rules,
+  }: {
+    readonly log: Log
+    readonly counts?: Counts
+    readonly rules?: { readonly registry: Pick<Registry, 'modules'> }
+  },
   kind: 'rejection' | 'exception',
   error: unknown,
 ): void {
   counts?.error('process', kind)
+  const culprit = culpritOf(error, rules?.registry.modules ?? [])
+  const named =
+    culprit === null ? {} : { subsystem: culprit.subsystem, action: culprit.key, path: culprit.path }
   log.error(
-    { kind, err: error instanceof Error ? error : new Error(messageOf(error)) },
+    { kind, ...named, err: error instanceof Error ? error : new Error(messageOf(error)) },
     'nobody handled this error: look for a floating promise or a timer in a module',
   )
 }

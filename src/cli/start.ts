@@ -22,7 +22,10 @@ export function define(command: Command): void {
     .option('-i, --interface <host>', "interface to listen on (default: the config's, else 127.0.0.1)")
     .option('-p, --port <port>', "port to listen on; 0 takes a free one (default: the config's, else 7777)")
     .option('--socket <path>', 'listen on a unix socket instead')
-    .option('-d, --databases <names>', 'further databases of the server to listen to, separated by commas')
+    .option(
+      '-d, --databases <names>',
+      'databases of the server, separated by commas; the home one is that of postgres.url',
+    )
     .option('--max-cursor <n>', 'connections to each database, at the most')
     .option('--listener <engine>', 'auto, uws or node')
     .option('-w, --workers <n>', "processes that share the port (default: the config's, else 1)")

@@ -1,12 +1,17 @@
 import { createPublicKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
 import { isLoopback } from './address.ts'
-import type { AuthConfig, JwtConfig } from './config.ts'
+import type { AuthConfig, AuthUrlConfig, JwtConfig } from './config.ts'
 import type { Report } from './report.ts'
 import type { Parsed } from './schema.ts'
 import { defined } from './values.ts'
 
-type JwtInput = NonNullable<NonNullable<Parsed['auth']>['jwt']>
+type Auth = NonNullable<Parsed['auth']>
+type JwtInput = Exclude<NonNullable<Auth['jwt']>, readonly unknown[]>
+type UrlInput = NonNullable<Auth['url']>
+
+/** Keys and issuers at once. */
+const MAX_ISSUERS = 16
 
 /** Bytes that a secret must have at least, by RFC 7518 3.2: as many as the hash has. jose takes shorter ones. */
 const SECRET_BYTES: Readonly<Record<string, number>> = { HS256: 32, HS384: 48, HS512: 64 }
@@ -21,50 +26,118 @@ const CURVES: Readonly<Record<string, string>> = {
 const ASYMMETRIC = [...RSA, ...Object.values(CURVES), ...ED25519]
 
 /** Resolves `auth`, and reports what does not go together. */
-export function resolveAuth(input: Parsed['auth'], report: Report): AuthConfig {
+export function resolveAuth(
+  input: Parsed['auth'],
+  trustedProxies: readonly string[],
+  report: Report,
+): AuthConfig {
   return {
-    jwt: input?.jwt ? resolveJwt(input.jwt, report) : null,
+    jwt: input?.jwt === undefined ? [] : resolveAll(input.jwt, report),
+    url: input?.url === undefined ? null : resolveUrl(input.url, report),
+    header: input?.header === undefined ? null : resolveHeader(input.header, trustedProxies, report),
     required: input?.required ?? false,
     cookie: input?.cookie ?? null,
   }
 }
 
-function resolveJwt(jwt: JwtInput, report: Report): JwtConfig | null {
-  const given = (['secret', 'publicKey', 'jwksUrl'] as const).filter((key) => jwt[key] !== undefined)
-  if (given.length !== 1) {
-    const got = given.length === 0 ? 'none' : given.join(' and ')
-    report.problem('auth.jwt', `expected exactly one of secret, publicKey, jwksUrl, got ${got}`)
+function resolveAll(input: NonNullable<Auth['jwt']>, report: Report): readonly JwtConfig[] {
+  if (!Array.isArray(input)) {
+    const one = resolveJwt(input, 'auth.jwt', report)
+    return one === null ? [] : [one]
+  }
+  if (input.length === 0 || input.length > MAX_ISSUERS) {
+    report.problem('auth.jwt', `expected 1 to ${MAX_ISSUERS} keys, got ${input.length}`)
+    return []
+  }
+  return input
+    .map((one, index) => resolveJwt(one, `auth.jwt[${index}]`, report))
+    .filter((one) => one !== null)
+}
+
+function resolveUrl(input: UrlInput, report: Report): AuthUrlConfig | null {
+  const given = typeof input === 'string' ? { url: input } : input
+  const { url } = given
+  if (url === undefined) {
+    report.problem(
+      'auth.url.url',
+      "expected a URL such as 'http://127.0.0.1:8000/livemessages/whoami', got none",
+    )
     return null
   }
-  const possible = algorithmsFor(jwt, report)
+  const { protocol, hostname, username, password } = new URL(url)
+  if (username !== '' || password !== '') {
+    report.problem('auth.url', 'expected a URL without user and password: they are not sent')
+    return null
+  }
+  if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) {
+    report.warning('auth.url is asked over http: whoever stands in between sees the cookies of all users')
+  }
+  return {
+    url,
+    headers: (given.headers ?? ['cookie', 'authorization']).map((name) => name.toLowerCase()),
+    cookies: given.cookies ?? null,
+    timeoutMs: given.timeout ?? 3000,
+    cacheMs: given.cache ?? 5000,
+    recheckMs: given.recheck ?? 600_000,
+    concurrency: given.concurrency ?? 16,
+  }
+}
+
+/** Headers that clients or proxies send for other reasons. */
+const TAKEN =
+  /^(?:authorization|cookie|host|origin|connection|upgrade|forwarded|via|x-real-ip|x-forwarded-(?!user$).*)$/
+
+function resolveHeader(name: string, trustedProxies: readonly string[], report: Report): string | null {
+  const header = name.toLowerCase()
+  if (TAKEN.test(header)) {
+    report.problem('auth.header', `expected a header of its own such as 'X-Remote-User', got '${header}'`)
+    return null
+  }
+  if (trustedProxies.length === 0) {
+    report.problem(
+      'auth.header',
+      'expected trustedProxies beside it: the header counts only from a proxy of that list',
+    )
+    return null
+  }
+  return header
+}
+
+function resolveJwt(jwt: JwtInput, key: string, report: Report): JwtConfig | null {
+  const given = (['secret', 'publicKey', 'jwksUrl'] as const).filter((one) => jwt[one] !== undefined)
+  if (given.length !== 1) {
+    const got = given.length === 0 ? 'none' : given.join(' and ')
+    report.problem(key, `expected exactly one of secret, publicKey, jwksUrl, got ${got}`)
+    return null
+  }
+  const possible = algorithmsFor(jwt, key, report)
   if (possible === null) return null
   const { algorithms = jwt.secret === undefined ? possible : ['HS256'] } = jwt
   const wrong = algorithms.filter((algorithm) => !possible.includes(algorithm))
   if (algorithms.length === 0 || wrong.length > 0) {
     const got = wrong.length > 0 ? wrong.join(', ') : 'an empty list'
     report.problem(
-      'auth.jwt.algorithms',
+      `${key}.algorithms`,
       `expected some of ${possible.join(', ')}, as ${given[0]} allows, got ${got}`,
     )
     return null
   }
-  if (jwt.secret !== undefined) checkSecret(jwt.secret, algorithms, report)
+  if (jwt.secret !== undefined) checkSecret(jwt.secret, algorithms, key, report)
   return { ...defined(jwt), algorithms }
 }
 
 /** The algorithms that the key can be used with; null when it is no key. */
-function algorithmsFor(jwt: JwtInput, report: Report): readonly string[] | null {
+function algorithmsFor(jwt: JwtInput, key: string, report: Report): readonly string[] | null {
   if (jwt.secret !== undefined) return Object.keys(SECRET_BYTES)
-  if (jwt.publicKey !== undefined) return algorithmsOfKey(jwt.publicKey, report)
+  if (jwt.publicKey !== undefined) return algorithmsOfKey(jwt.publicKey, `${key}.publicKey`, report)
   const { protocol, hostname } = new URL(jwt.jwksUrl ?? '')
   if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) {
-    report.warning('auth.jwt.jwksUrl is fetched over http: whoever stands in between can sign tokens')
+    report.warning(`${key}.jwksUrl is fetched over http: whoever stands in between can sign tokens`)
   }
   return ASYMMETRIC
 }
 
-function algorithmsOfKey(pem: string, report: Report): readonly string[] | null {
-  const key = 'auth.jwt.publicKey'
+function algorithmsOfKey(pem: string, key: string, report: Report): readonly string[] | null {
   // createPublicKey would derive the public key, and the private one would stay in the config of every node
   if (pem.includes('PRIVATE KEY')) {
     report.problem(
@@ -96,13 +169,13 @@ function algorithmsOfKey(pem: string, report: Report): readonly string[] | null 
   return null
 }
 
-function checkSecret(secret: string, algorithms: readonly string[], report: Report): void {
+function checkSecret(secret: string, algorithms: readonly string[], key: string, report: Report): void {
   const least = Math.max(...algorithms.map((algorithm) => SECRET_BYTES[algorithm] ?? 0))
   const bytes = Buffer.byteLength(secret)
   if (bytes >= least) return
   const way = `'openssl rand -base64 ${least}' makes one`
   report.problem(
-    'auth.jwt.secret',
+    `${key}.secret`,
     `expected at least ${least} bytes for ${algorithms.join(', ')}, got ${bytes}; ${way}`,
   )
 }

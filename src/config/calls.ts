@@ -49,7 +49,8 @@ export function resolveCalls(
       )
     } else aliases.set(path, action)
   }
-  return { prefix: wrong === null ? prefix : DEFAULTS.calls.prefix, aliases }
+  const { plain = DEFAULTS.calls.plain } = said
+  return { prefix: wrong === null ? prefix : DEFAULTS.calls.prefix, aliases, plain }
 }
 
 /** Null for a path that actions can have. */

@@ -1,5 +1,6 @@
 import { NAME } from '../protocol/names.ts'
-import type { ChannelPolicy, PresencePolicy } from './config.ts'
+import type { ChannelPolicy, DatabaseNames, PresencePolicy } from './config.ts'
+import { isChannelPart } from './databases.ts'
 import { DEFAULT_LEAVE_AFTER_MS, DEFAULT_MAILBOX_RETENTION, DEFAULT_RETENTION } from './defaults.ts'
 import { didYouMean, nearest } from './near.ts'
 import { keyOf } from './problems.ts'
@@ -14,6 +15,7 @@ const RESERVED_SUBSYSTEMS = new Set(['hooks'])
 export function resolveChannels(
   ACTIONS: Parsed['ACTIONS'],
   channels: Parsed['channels'] = {},
+  databases: DatabaseNames,
   report: Report,
 ): Map<string, ChannelPolicy> {
   const policies = new Map<string, ChannelPolicy>()
@@ -51,9 +53,22 @@ export function resolveChannels(
       mailbox,
       conflate: said?.conflate ?? null,
       presence: resolvePresence(said?.presence),
+      ...(said?.perDatabase === true && { databases }),
     })
+    if (said?.perDatabase === true) checkDatabases(name, databases, report)
   }
   return policies
+}
+
+function checkDatabases(subsystem: string, { home, further }: DatabaseNames, report: Report): void {
+  const key = keyOf(['channels', subsystem, 'perDatabase'])
+  if (home === null) {
+    report.problem(key, 'needs a database, got postgres: false')
+    return
+  }
+  const odd = [home, ...further].find((name) => !isChannelPart(name))
+  if (odd === undefined) return
+  report.problem(key, `expected databases whose names a channel can hold (A-Z a-z 0-9 _ . @ -), got '${odd}'`)
 }
 
 function resolvePresence(said: NonNullable<Parsed['channels']>[string]['presence']): PresencePolicy | null {

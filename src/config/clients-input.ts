@@ -85,6 +85,12 @@ export interface CallsInput {
    * @example { '/roles/messages/all': 'messages.query' }
    */
   aliases?: Record<string, string>
+  /**
+   * `aliases` answer with the result alone, `{"success":true}` and not `{"data":{"success":true}}`: as pages expect it
+   * that have a request layer of their own. Errors are as everywhere.
+   * @default false
+   */
+  plain?: boolean
 }
 
 export interface StreamInput {
@@ -96,6 +102,17 @@ export interface StreamInput {
 }
 
 export interface PredecessorsInput {
-  /** `cid=5` is channel `<subsystem>:5`. It must have a history. */
+  /** `cid=5` is channel `<subsystem>:5`. For the addresses it must have a history. */
   subsystem: string
+  /**
+   * Whether the HTTP addresses are served.
+   * @default true; with `notify`, where the subsystem has a history
+   */
+  addresses?: boolean
+  /**
+   * NOTIFY names, one or several, on which the publishers of web_longpolling say `{"channel","uid","date","values"}`.
+   * @default none
+   * @example 'longpolling_channel'
+   */
+  notify?: string | string[]
 }

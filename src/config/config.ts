@@ -1,4 +1,5 @@
 import type { Retention } from '../journal/journal.ts'
+import type { SignalsConfig } from './signals-config.ts'
 
 /** What an ACTIONS value may be: a path, a package, `path#export`, or the function or definition itself. */
 export type ModuleReference = string | object | ((...args: never[]) => unknown)
@@ -19,6 +20,15 @@ export interface ChannelPolicy {
   readonly conflate: string | null
   /** Who is there is known; null: it is not. */
   readonly presence: PresencePolicy | null
+  /** It runs per database: these are the ones, and channels are `<subsystem>:<database>:<rest>`. */
+  readonly databases?: DatabaseNames
+}
+
+/** The databases by name. */
+export interface DatabaseNames {
+  /** The one that holds the journal; null without a database. */
+  readonly home: string | null
+  readonly further: readonly string[]
 }
 
 /** How presence is kept on a subsystem's channels. */
@@ -51,6 +61,8 @@ export interface EmbeddedConfig {
   readonly minConnections: number
   readonly maxConnections: number
   readonly cleanupTimeoutMs: number
+  /** Further databases that it has, made where they are missing. */
+  readonly databases: readonly string[]
   readonly notify: 'data' | 'positions' | null
 }
 
@@ -73,8 +85,26 @@ export interface JwtConfig {
   readonly issuer?: string
 }
 
+/** The application that says whose a request's credentials are. */
+export interface AuthUrlConfig {
+  readonly url: string
+  /** In lower case. */
+  readonly headers: readonly string[]
+  /** Null: all. */
+  readonly cookies: readonly string[] | null
+  readonly timeoutMs: number
+  readonly cacheMs: number
+  /** `Infinity`: never. */
+  readonly recheckMs: number
+  readonly concurrency: number
+}
+
 export interface AuthConfig {
-  readonly jwt: JwtConfig | null
+  /** Empty: no tokens are checked. */
+  readonly jwt: readonly JwtConfig[]
+  readonly url: AuthUrlConfig | null
+  /** In lower case: where a trusted proxy names the user. */
+  readonly header: string | null
   /** Nothing but `authenticate` and `ping` is accepted before a user is known. */
   readonly required: boolean
   /** The cookie that may hold the token. */
@@ -93,6 +123,9 @@ export interface Limits {
   /** Calls and publications of one connection a second, and the burst that it may save up. */
   readonly callsPerSecond: number
   readonly callBurst: number
+  /** The same for all connections of one user on this node together; null: no limit. */
+  readonly userCallsPerSecond: number | null
+  readonly userCallBurst: number | null
   /** Frames of any kind of one connection a second. */
   readonly framesPerSecond: number
   /** Calls of one connection under way at once. */
@@ -105,6 +138,10 @@ export interface Limits {
   readonly authenticationMs: number
   /** An action's deadline where it names none. */
   readonly callMs: number
+  /** What an action answers, as JSON. */
+  readonly replyBytes: number
+  /** How long a module may hold up the event loop before it is named. */
+  readonly blockMs: number
   /** Messages and bytes of the first answer to a recovering subscription. */
   readonly recoveryMessages: number
   readonly recoveryBytes: number
@@ -141,6 +178,8 @@ export interface CallsConfig {
   readonly prefix: string
   /** Further addresses: actions by path. */
   readonly aliases: ReadonlyMap<string, string>
+  /** Those answer with the result alone. */
+  readonly plain: boolean
 }
 
 /** Socket.IO clients; every subsystem is a namespace of its name. */
@@ -169,10 +208,12 @@ export interface EngineIoConfig extends Pick<
   readonly subsystem: string | null
 }
 
-/** The addresses that pages of the predecessors ask at. */
+/** The addresses that pages of the predecessors ask at, and the names on which their publishers NOTIFY. */
 export interface PredecessorsConfig {
   /** `cid=5` is channel `<subsystem>:5`. */
   readonly subsystem: string
+  readonly addresses: boolean
+  readonly notify: readonly string[]
 }
 
 export type HookName = 'authenticate' | 'connect' | 'disconnect' | 'message' | 'call' | 'start'
@@ -195,6 +236,7 @@ export interface Config {
   /** Processes on this port. */
   readonly workers: number
   readonly postgres: PostgresConfig | EmbeddedConfig | null
+  readonly databases: DatabaseNames
   readonly broker: BrokerConfig | null
   readonly auth: AuthConfig
   /** Allowed origins beside the host's own; `*` allows all. */
@@ -204,7 +246,8 @@ export interface Config {
   /** The functions that an iframe's page may have called. */
   readonly streamCallbacks: readonly string[]
   readonly limits: Limits
-  /** Null: the predecessors' addresses are not served. */
+  readonly signals: SignalsConfig
+  /** Null: neither the predecessors' addresses are served, nor their publishers heard. */
   readonly predecessors: PredecessorsConfig | null
   readonly trustedProxies: readonly string[]
   readonly listener: 'auto' | 'uws' | 'node'

@@ -17,6 +17,7 @@ import type {
 import type { ModuleReference } from './config.ts'
 import type { LimitsInput } from './limits-input.ts'
 import type { BrokerInput, PostgresInput } from './servers-input.ts'
+import type { SignalsInput } from './signals-input.ts'
 import type { Duration } from './units.ts'
 
 /** What a config file exports by default. Every key has a default but `ACTIONS`. */
@@ -71,9 +72,11 @@ export interface ConfigInput {
   /** The endless answers of `/stream`. */
   stream?: StreamInput
   limits?: LimitsInput
+  /** Who is told what happens to connections and channels: webhooks, an AMQP exchange. */
+  signals?: SignalsInput
   /**
    * Serves the predecessors' addresses: `/publish/?cid=`, `/listen/?cid=`, `/get_messages/?channel_id=`,
-   * `/messages/?cid=`.
+   * `/messages/?cid=`. With `notify` it hears the publishers of web_longpolling, too.
    * @default false
    */
   predecessors?: false | PredecessorsInput
@@ -198,6 +201,12 @@ export interface ChannelInput {
    * not conflated.
    */
   conflate?: string
+  /**
+   * Whether each database has channels of its own, `<subsystem>:<database>:<rest>`, that only its users may have. What
+   * is published by SQL, NOTIFY or a sender leaves the database out.
+   * @default false
+   */
+  perDatabase?: boolean
 }
 
 export interface PresenceInput {

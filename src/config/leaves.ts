@@ -65,6 +65,13 @@ export function size() {
   })
 }
 
+/** NOTIFY names, one or several, as PostgreSQL has them: longer ones it would cut. */
+export function notifyNames(value: unknown): string[] | undefined {
+  const names: readonly unknown[] = Array.isArray(value) ? value : [value]
+  const accepted = names.filter((name) => isText(name)).filter((name) => Buffer.byteLength(name) <= 63)
+  return accepted.length === names.length ? [...new Set(accepted)] : undefined
+}
+
 export function isCallback(value: unknown): value is string {
   return isText(value) && /^[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*$/.test(value)
 }

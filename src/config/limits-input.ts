@@ -33,6 +33,16 @@ export interface LimitsInput {
    */
   callBurst?: number
   /**
+   * Calls and publications of all connections of one user on a node together, those by HTTP included.
+   * @default no limit
+   */
+  userCallsPerSecond?: number
+  /**
+   * How many of them a quiet user may save up.
+   * @default twice `userCallsPerSecond`
+   */
+  userCallBurst?: number
+  /**
    * Frames of any kind of one connection a second.
    * @default 1000
    */
@@ -67,6 +77,17 @@ export interface LimitsInput {
    * @default '10s'
    */
   callMs?: Duration
+  /**
+   * What an action answers, as JSON; more is `too_large`.
+   * @default '4mb'
+   */
+  replyBytes?: Size
+  /**
+   * How long a module may hold up the event loop, and with it everyone, before it is named in the log and in
+   * `livemessages_blocked_seconds_total`.
+   * @default '100ms'
+   */
+  blockMs?: Duration
   /**
    * Messages in the first answer to a recovering subscription.
    * @default 1000

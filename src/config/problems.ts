@@ -97,10 +97,10 @@ function flatten(issue: z.core.$ZodIssue, prefix: Path): Flat[] {
     case 'unrecognized_keys':
       return issue.keys.map((key) => ({ path: [...path, key], expected: null }))
     case 'invalid_union': {
-      // every union here is a flag, `false` mostly, or a section: what is an object was meant to be the section
-      const nested = issue.errors.at(-1) ?? []
-      const isSection = !nested.some((inner) => inner.code === 'invalid_type' && inner.path.length === 0)
-      return isSection
+      // every union here is a flag, `false` mostly, a text or a list, or a section: what has the type of one was meant
+      // to be that
+      const nested = issue.errors.findLast(hasType)
+      return nested !== undefined
         ? nested.flatMap((inner) => flatten(inner, path))
         : [{ path, expected: sectionOr(path) }]
     }
@@ -109,6 +109,13 @@ function flatten(issue: z.core.$ZodIssue, prefix: Path): Flat[] {
     default:
       return [{ path, expected: issue.message }]
   }
+}
+
+/** Whether the value is of the kind that one choice of a union expects, and something in it is wrong. */
+function hasType(issues: readonly z.core.$ZodIssue[]): boolean {
+  return !issues.some(
+    ({ code, path }) => (code === 'invalid_type' || code === 'invalid_value') && path.length === 0,
+  )
 }
 
 function sectionOr(path: Path): string {

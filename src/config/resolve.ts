@@ -6,6 +6,7 @@ import { resolveAuth } from './auth.ts'
 import { resolveCalls } from './calls.ts'
 import { checkNames, resolveChannels } from './channels.ts'
 import type { Config, Limits, ModuleReference } from './config.ts'
+import { databaseNames } from './databases.ts'
 import { DEFAULTS, DEFAULT_LIMITS } from './defaults.ts'
 import { merge, without } from './merge.ts'
 import { resolveNodes } from './nodes.ts'
@@ -17,6 +18,7 @@ import type { Parsed } from './schema.ts'
 import { resolvePredecessors } from './predecessors.ts'
 import { resolveBroker, resolvePostgres } from './servers.ts'
 import { resolveEngineIo, resolveSocketIo } from './socketio.ts'
+import { resolveSignals } from './signals.ts'
 import { settingsOfEnv, settingsOfFlags, settingsOfIni } from './settings.ts'
 import type { Flags } from './settings.ts'
 import { defined, isRecord } from './values.ts'
@@ -72,6 +74,12 @@ export function examine(
   const located = problemsOf(issues, merged, origin)
   const problems: Problem[] = [...fromFlags.problems, ...located.map(({ problem }) => problem)]
   const warnings = [...fromEnv.warnings, ...(fromIni?.warnings ?? [])]
+  if (
+    Array.isArray(parsed.auth?.jwt) &&
+    fromEnv.settings.some(({ path }) => path.join('.') === 'auth.jwt.secret')
+  ) {
+    warnings.push('LIVEMESSAGES_JWT_SECRET is not used: auth.jwt is a list, name it there with process.env')
+  }
   const refused = located.map(({ path }) => path)
   const report = createReport(refused, problems, warnings)
 
@@ -118,14 +126,16 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
   if (keys.some((key) => key.length < 16)) {
     report.warning('api.keys has one of less than 16 characters: it can be guessed')
   }
-  const auth = resolveAuth(parsed.auth, report)
+  const auth = resolveAuth(parsed.auth, parsed.trustedProxies ?? [], report)
   const origins = parsed.origins ?? []
-  const channels = resolveChannels(parsed.ACTIONS, parsed.channels, report)
   const postgres = resolvePostgres(parsed.postgres, { root, production }, report)
+  const databases = databaseNames(postgres)
+  const channels = resolveChannels(parsed.ACTIONS, parsed.channels, databases, report)
   const broker = resolveBroker(parsed.broker, report)
-  if (origins.includes('*') && auth.cookie !== null) {
+  const ambient = auth.cookie === null ? (auth.url === null ? null : 'auth.url') : 'auth.cookie'
+  if (origins.includes('*') && ambient !== null) {
     report.warning(
-      "origins has '*' and auth.cookie is set: the cookie counts for pages of this host and of origins that are " +
+      `origins has '*' and ${ambient} is set: the cookie counts for pages of this host and of origins that are ` +
         "named, for browsers send it from any page that a user visits; name the origins of your pages beside '*'",
     )
   }
@@ -142,6 +152,7 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     channels,
     ...resolveNodes(parsed, { postgres, broker, channels }, report),
     postgres,
+    databases,
     broker,
     auth,
     origins,
@@ -149,7 +160,8 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     calls,
     streamCallbacks: parsed.stream?.callbacks ?? DEFAULTS.streamCallbacks,
     limits: limits(parsed.limits, report),
-    predecessors: resolvePredecessors(parsed.predecessors, channels, calls, report),
+    signals: resolveSignals(parsed.signals, { broker, channels }, report),
+    predecessors: resolvePredecessors(parsed.predecessors, { channels, calls, postgres }, report),
     trustedProxies: parsed.trustedProxies ?? [],
     listener: parsed.listener ?? 'auto',
     compression: parsed.compression ?? false,
@@ -177,7 +189,9 @@ const WAITING_PUBLICATIONS = 4
 
 function limits(input: Parsed['limits'] = {}, report: Report): Limits {
   const callsPerSecond = input.callsPerSecond ?? DEFAULT_LIMITS.callsPerSecond
-  const all = { ...DEFAULT_LIMITS, callBurst: callsPerSecond * 2, ...defined(input) }
+  const { userCallsPerSecond = null } = input
+  const userCallBurst = userCallsPerSecond === null ? null : userCallsPerSecond * 2
+  const all = { ...DEFAULT_LIMITS, callBurst: callsPerSecond * 2, userCallBurst, ...defined(input) }
   if (all.bufferBytes < WAITING_PUBLICATIONS * all.publicationBytes) {
     report.warning(
       `limits.bufferBytes is less than ${WAITING_PUBLICATIONS} times limits.publicationBytes: ` +

@@ -21,6 +21,7 @@ import {
   leaf,
   list,
   MAX_WAIT_MS,
+  notifyNames,
   type Shape,
   size,
   text,
@@ -28,7 +29,8 @@ import {
 } from './leaves.ts'
 import type { LimitsInput } from './limits-input.ts'
 import type { BrokerInput, PostgresInput } from './servers-input.ts'
-import { isKey, isText, normalizeOrigin } from './values.ts'
+import { signals } from './signals-schema.ts'
+import { isDatabase, isKey, isText, normalizeOrigin } from './values.ts'
 
 const reference = leaf("a path, a package, 'path#export', a function or a definition", (value) =>
   isText(value) || typeof value === 'function' || (typeof value === 'object' && value !== null)
@@ -53,6 +55,7 @@ const channel = z.strictObject({
     .optional(),
   presence: z.union([z.boolean(), presence]).optional(),
   conflate: text("a field's name").optional(),
+  perDatabase: flag().optional(),
 } satisfies Shape<ChannelInput>)
 
 const postgres = z.strictObject({
@@ -66,7 +69,7 @@ const postgres = z.strictObject({
   minConnections: count(0, 10_000).optional(),
   maxConnections: count(1, 10_000).optional(),
   cleanupTimeout: duration().optional(),
-  databases: list('names of databases', isText).optional(),
+  databases: list('names of databases, each of 1 to 63 bytes', isDatabase).optional(),
   notify: choice('data', 'positions').optional(),
 } satisfies Shape<PostgresInput>)
 
@@ -86,6 +89,7 @@ const api = z.strictObject({
 const calls = z.strictObject({
   prefix: text("a path such as '/call'").optional(),
   aliases: z.record(z.string(), text("an action such as 'messages.query'")).optional(),
+  plain: flag().optional(),
 } satisfies Shape<CallsInput>)
 
 const limits = z.strictObject({
@@ -95,6 +99,8 @@ const limits = z.strictObject({
   channelLength: count(3, MAX_CHANNEL_LENGTH).optional(),
   callsPerSecond: count().optional(),
   callBurst: count().optional(),
+  userCallsPerSecond: count().optional(),
+  userCallBurst: count().optional(),
   framesPerSecond: count().optional(),
   pendingCalls: count().optional(),
   bufferBytes: size().optional(),
@@ -102,6 +108,8 @@ const limits = z.strictObject({
   connectionsPerAddress: count().optional(),
   authenticationMs: duration().optional(),
   callMs: duration().optional(),
+  replyBytes: size().optional(),
+  blockMs: duration().optional(),
   recoveryMessages: count().optional(),
   recoveryBytes: size().optional(),
   windowBytes: size().optional(),
@@ -151,6 +159,8 @@ const socketio = z.strictObject({
 const predecessors = z.strictObject({
   // Mandatory, which is said where it is resolved: what is refused there has no default.
   subsystem: text("a subsystem's name").optional(),
+  addresses: flag().optional(),
+  notify: leaf('a NOTIFY name or a list of them, each of 1 to 63 bytes', notifyNames).optional(),
 } satisfies Shape<PredecessorsInput>)
 
 const hooks = z.strictObject({
@@ -181,6 +191,7 @@ export const configSchema = z.strictObject({
   calls: calls.optional(),
   stream: stream.optional(),
   limits: limits.optional(),
+  signals: signals.optional(),
   predecessors: z.union([z.literal(false), predecessors]).optional(),
   workers: count(1, 256).optional(),
   trustedProxies: z.array(leaf("an address or network such as '10.0.0.0/8'", isProxyText)).optional(),

@@ -28,7 +28,9 @@ export interface PostgresInput {
    */
   cleanupTimeout?: Duration
   /**
-   * Further databases of the same server; each has its own pool and its own LISTEN.
+   * Databases of the same server; each has its own pool, its own LISTEN, and an outbox in place of a journal. The home
+   * one, with the journal, is that of `url` whether it is named here or not; where `url` names none, the first of these.
+   * The embedded server makes what it does not have.
    * @default []
    */
   databases?: string[]

@@ -1,5 +1,6 @@
 import path from 'node:path'
 import type { BrokerConfig, EmbeddedConfig, PostgresConfig } from './config.ts'
+import { withDatabase } from './databases.ts'
 import { DEFAULTS } from './defaults.ts'
 import type { Report } from './report.ts'
 import type { Parsed } from './schema.ts'
@@ -32,12 +33,17 @@ export function resolvePostgres(
         'is for the embedded server, but url names another: leave one of them out',
       )
     }
-    return { url, listenUrl: listenUrl ?? url, databases, ...common }
+    const [first] = databases
+    const named = first === undefined ? url : withHome(url, first)
+    const listen = listenUrl ?? named
+    return {
+      url: named,
+      listenUrl: first === undefined ? listen : withHome(listen, first),
+      databases,
+      ...common,
+    }
   }
   if (listenUrl !== undefined) report.problem('postgres.url', 'expected beside listenUrl, got nothing')
-  if (databases.length > 0) {
-    report.problem('postgres.url', `expected for the databases ${databases.join(', ')}, got nothing`)
-  }
   if (embedded === false || (production && embedded !== true)) {
     report.problem(
       'postgres',
@@ -45,7 +51,13 @@ export function resolvePostgres(
         "or ask for the embedded server with postgres: 'embedded', or go without by postgres: false",
     )
   }
-  return { directory: path.resolve(root, directory ?? path.join('.livemessages', 'postgres')), ...common }
+  const place = path.resolve(root, directory ?? path.join('.livemessages', 'postgres'))
+  return { directory: place, databases, ...common }
+}
+
+/** Of a URL that names no database the first of `databases` is home. */
+function withHome(url: string, first: string): string {
+  return new URL(url).pathname.length > 1 ? url : withDatabase(url, first)
 }
 
 /** The broker, where one is named; `url` wins over `host`. */

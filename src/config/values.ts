@@ -63,3 +63,8 @@ const ALGORITHMS: readonly unknown[] =
 export function isAlgorithm(value: unknown): value is string {
   return ALGORITHMS.includes(value)
 }
+
+/** A database's name, as PostgreSQL has it: longer ones it would cut. Control characters would blur whose user it is. */
+export function isDatabase(value: unknown): value is string {
+  return isText(value) && Buffer.byteLength(value) <= 63 && !/\p{Cc}/u.test(value)
+}

@@ -2,6 +2,7 @@ import { type EmbeddedConfig, isEmbedded, type PostgresConfig } from '../config/
 import { LivemessageError, messageOf } from '../errors.ts'
 import type { Part } from '../ops/health.ts'
 import type { Log } from '../ops/log.ts'
+import { type FurtherDatabase, openFurther } from './databases.ts'
 import type { EmbeddedServer } from './embedded.ts'
 import type { Migrations } from './migration.ts'
 import { noDatabase } from './none.ts'
@@ -15,12 +16,14 @@ export interface Home {
   /** For the LISTEN connection. */
   readonly listenUrl: string | null
   readonly embedded: boolean
+  /** The other databases: none of them in the way of another. */
+  readonly further: readonly FurtherDatabase[]
   /** For `/readyz`; null without a database. */
   part(): Part | null
-  /** Looks whether it can be reached, for `part`. */
+  /** Looks whether it can be reached, for `part`, and the further ones. */
   check(): Promise<void>
   /**
-   * Brings the tables of an embedded server up to date; those of any other one are for `livemessage migrate`.
+   * Brings the tables of an embedded server's databases up to date; those of any other one are for `livemessage migrate`.
    * @throws {LivemessageError} DATABASE_UNREACHABLE, DATABASE_FAILED
    */
   install(migrations: readonly Migrations[]): Promise<void>
@@ -40,7 +43,7 @@ export async function openHome(
 ): Promise<Home> {
   if (postgres === null) {
     const nothing = (): Promise<void> => Promise.resolve()
-    const none = { url: null, listenUrl: null, embedded: false }
+    const none = { url: null, listenUrl: null, embedded: false, further: [] }
     return { ...none, pool: noDatabase(), part: () => null, check: nothing, install: nothing, stop: nothing }
   }
   // Loaded where it is needed: without a database there need be no driver.
@@ -48,6 +51,7 @@ export async function openHome(
   const server = isEmbedded(postgres) ? await startServer(postgres, migrations, log) : null
   const url = server?.url ?? (postgres as PostgresConfig).url
   const { minConnections, maxConnections, cleanupTimeoutMs } = postgres
+  const further = await openAll(postgres, server, migrations, log)
   const pool = createDatabase({ url, minConnections, maxConnections, cleanupTimeoutMs, log })
   let reason: string | null = 'not reached yet'
   return {
@@ -55,6 +59,7 @@ export async function openHome(
     url,
     listenUrl: isEmbedded(postgres) ? url : postgres.listenUrl,
     embedded: server !== null,
+    further,
     part: () => ({
       name: 'database',
       state: reason === null ? 'up' : 'down',
@@ -62,18 +67,21 @@ export async function openHome(
       reason,
     }),
     async check() {
+      const others = further.map((one) => one.check())
       try {
         await pool.ping()
         reason = null
       } catch (error) {
         reason = messageOf(error)
       }
+      await Promise.all(others)
     },
     install: async (components) => {
-      if (server !== null) await install(server.url, components)
+      if (server === null) return
+      for (const one of [server, ...further]) await install(one.url, components)
     },
     async stop() {
-      await pool.stop()
+      await Promise.all([pool, ...further.map((one) => one.pool)].map((one) => one.stop()))
       await server?.stop()
     },
   }
@@ -101,6 +109,23 @@ async function startServer(
     throw error
   }
   return server
+}
+
+/** An embedded server does not outlive a start that fails. */
+async function openAll(
+  postgres: PostgresConfig | EmbeddedConfig,
+  server: EmbeddedServer | null,
+  migrations: readonly Migrations[] | null,
+  log: Log,
+): Promise<readonly FurtherDatabase[]> {
+  try {
+    const further = await openFurther(postgres, server?.url ?? null, log)
+    if (server !== null && migrations !== null) for (const { url } of further) await install(url, migrations)
+    return further
+  } catch (error) {
+    await server?.stop()
+    throw error
+  }
 }
 
 async function install(url: string, migrations: readonly Migrations[]): Promise<void> {

@@ -15,6 +15,8 @@ export interface HousekeepingOptions {
   /** Four connections of it may be in use at once. */
   readonly pool: Pick<DatabasePool, 'withSignal'>
   readonly leadership: Leadership
+  /** The database's name in the config. @default it is not told */
+  readonly database?: string
   readonly log: Log
   /** Publications that were enqueued are looked for this often. @default 20 */
   readonly drainMs?: number
@@ -51,7 +53,7 @@ export interface HousekeepingCounts {
 
 /** What one node does in the database for all. It runs on every node, and acts on the one that leads. */
 export class Housekeeping {
-  readonly #options: Required<Omit<HousekeepingOptions, 'queue'>>
+  readonly #options: Required<Omit<HousekeepingOptions, 'queue' | 'database'>>
   readonly #subsystems: Subsystems
   readonly #queue: NotifyQueue
   readonly #chores: readonly Chore[]
@@ -59,7 +61,7 @@ export class Housekeeping {
   #swept = 0
 
   constructor(options: HousekeepingOptions) {
-    const { queue, ...rest } = options
+    const { queue, database, ...rest } = options
     this.#options = {
       drainMs: 20,
       drainWaitMs: 200,
@@ -76,7 +78,14 @@ export class Housekeeping {
     }
     const { pool, leadership, log, statementMs, retry, applyMs: againMs } = this.#options
     const common = { pool, leadership, log, statementMs, retry }
-    this.#subsystems = new Subsystems({ pool, log, retry, statementMs, againMs })
+    this.#subsystems = new Subsystems({
+      pool,
+      ...(database === undefined ? {} : { database: { name: database, outbox: false } }),
+      log,
+      retry,
+      statementMs,
+      againMs,
+    })
     this.#queue = new NotifyQueue({ log, ...queue })
     const { sweepMs, watchMs } = this.#options
     this.#chores = [

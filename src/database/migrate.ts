@@ -1,4 +1,4 @@
-import { Client } from 'pg'
+import { Client, escapeLiteral } from 'pg'
 import type { ClientBase } from 'pg'
 import { LivemessageError, messageOf } from '../errors.ts'
 import { isConnectionFailure, placeOf } from './failures.ts'
@@ -16,6 +16,8 @@ export interface MigrateOptions {
   readonly components?: readonly Migrations[]
   /** Changes nothing; `sql` is what would run. */
   readonly dryRun?: boolean
+  /** Tells the database who it is: its name in the config, and whether the journal is another one's. @default it is not told */
+  readonly database?: { readonly name: string; readonly outbox: boolean }
   /** Waiting for another migration of the same database, or for locks of others. @default 60_000 */
   readonly lockMs?: number
 }
@@ -103,9 +105,13 @@ async function run(client: ClientBase, options: MigrateOptions): Promise<Migrate
     const applied = steps.map(({ component, version, name }) => ({ component, version, name }))
     if (options.dryRun === true) {
       await client.query('ROLLBACK')
-      return { from, to, applied, notices, sql: script(steps) }
+      return { from, to, applied, notices, sql: script(steps, options.database) }
     }
     for (const step of steps) await apply(client, step)
+    const { database } = options
+    if (database !== undefined) {
+      await client.query('SELECT livemessage.set_database($1, $2)', [database.name, database.outbox])
+    }
     await client.query('COMMIT')
     return { from, to, applied, notices }
   } catch (error) {
@@ -153,13 +159,18 @@ async function versions(
   return found
 }
 
-function script(steps: readonly Step[]): string {
+function script(steps: readonly Step[], database: MigrateOptions['database']): string {
   if (steps.length === 0) return ''
   const parts = steps.map(
     ({ component, version, name, sql }) =>
       `-- ${component} ${version}: ${name}\n${sql.trim()}\n\n` +
       `INSERT INTO livemessage.migration (component, version, name) VALUES ('${component}', ${version}, '${name}');\n`,
   )
+  if (database !== undefined) {
+    parts.push(
+      `SELECT livemessage.set_database(${escapeLiteral(database.name)}, ${String(database.outbox)});\n`,
+    )
+  }
   return `BEGIN;\n\n${parts.join('\n')}\nCOMMIT;\n`
 }
 

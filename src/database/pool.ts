@@ -6,12 +6,16 @@ import { ClientError } from '../protocol/codes.ts'
 import type { Database } from '../registry/define.ts'
 import { placeOf, unavailable } from './failures.ts'
 import { Lease, orAborted } from './lease.ts'
+import type { TransactionPublisher } from './publications.ts'
 import { runTransaction } from './transaction.ts'
 
 /** The connections to one database. */
 export interface DatabasePool extends Database {
-  /** The same database for one call: an abort cancels its statement and rolls its transaction back. */
-  withSignal(signal: AbortSignal): Database
+  /**
+   * The same database for one call: an abort cancels its statement and rolls its transaction back.
+   * @param publisher who publishes for its transactions @default nobody: they can't
+   */
+  withSignal(signal: AbortSignal | undefined, publisher?: TransactionPublisher): Database
   /**
    * Opens the minimum of connections.
    * @throws {LivemessageError} `DATABASE_UNREACHABLE`
@@ -79,14 +83,21 @@ class PostgresPool implements DatabasePool {
   readonly query: Database['query'] = (text, values) => this.#unbound.query(text, values)
   readonly transaction: Database['transaction'] = (work) => this.#unbound.transaction(work)
 
-  withSignal(signal: AbortSignal | undefined): Database {
+  withSignal(signal: AbortSignal | undefined, publisher?: TransactionPublisher): Database {
     return {
       query: (text, values) =>
         this.#lend(signal, async (lease) => {
           const { rows, rowCount } = await lease.query<never>(text, values)
           return { rows, rowCount }
         }),
-      transaction: (work) => this.#lend(signal, (lease) => runTransaction(lease, work)),
+      transaction: async (work) => {
+        const { result, publish } = await this.#lend(signal, (lease) =>
+          runTransaction(lease, work, publisher),
+        )
+        // Not with the connection in hand: an outage of the journal would take all of them.
+        await publish?.()
+        return result
+      },
     }
   }
 

@@ -14,12 +14,16 @@ export interface SubsystemPolicy {
   readonly maxBytes: number
   /** Age from which on its publications may be deleted; null: never, or nothing is journaled. */
   readonly maxAgeMs: number | null
+  /** Its channels name their database. @default false */
+  readonly perDatabase?: boolean
 }
 
 export type SubsystemPolicies = ReadonlyMap<string, SubsystemPolicy>
 
 export interface SubsystemsOptions {
   readonly pool: Pick<DatabasePool, 'withSignal'>
+  /** Who the database is: by its name in the config, and whether the journal is another one's. @default not told */
+  readonly database?: { readonly name: string; readonly outbox: boolean }
   readonly log: Log
   readonly retry: Retry
   readonly statementMs: number
@@ -35,6 +39,7 @@ export class Subsystems {
   #running: Promise<void> | null = null
   #first: Promise<void> | null = null
   #failing = false
+  #reason: string | null = null
   #again: NodeJS.Timeout | undefined
 
   constructor(options: SubsystemsOptions) {
@@ -43,6 +48,11 @@ export class Subsystems {
 
   get policies(): SubsystemPolicies {
     return this.#wanted
+  }
+
+  /** Why the database does not know what is wanted; null while it does, and before the first attempt. */
+  get reason(): string | null {
+    return this.#reason
   }
 
   /** Resolves after the first attempt; it goes on trying until the database knows them. */
@@ -85,16 +95,25 @@ export class Subsystems {
   }
 
   async #tell(policies: SubsystemPolicies): Promise<void> {
-    const { pool, statementMs } = this.#options
-    const subsystems = Object.fromEntries(
-      [...policies].map(([name, { journaled, maxBytes }]) => [name, { journaled, max_bytes: maxBytes }]),
+    const { pool, statementMs, database } = this.#options
+    const subsystems = JSON.stringify(
+      Object.fromEntries(
+        [...policies].map(([name, { journaled, maxBytes, perDatabase = false }]) => [
+          name,
+          { journaled, max_bytes: maxBytes, per_database: perDatabase },
+        ]),
+      ),
     )
-    await withDeadline(statementMs, [this.#stopped.signal], (signal) =>
-      pool.withSignal(signal).query('SELECT livemessage.set_subsystems($1)', [JSON.stringify(subsystems)]),
-    )
+    await withDeadline(statementMs, [this.#stopped.signal], (signal) => {
+      const db = pool.withSignal(signal)
+      if (database === undefined) return db.query('SELECT livemessage.set_subsystems($1)', [subsystems])
+      const { name, outbox } = database
+      return db.query(TELL, [subsystems, name, outbox])
+    })
   }
 
   #failed(error: unknown): void {
+    this.#reason = lacksSchema(error) ? 'it lacks our tables: livemessage migrate' : messageOf(error)
     if (this.#failing) return
     this.#failing = true
     // One that is not migrated knows no subsystems, and publishes without them; whoever leads says so.
@@ -108,5 +127,8 @@ export class Subsystems {
   #worked(): void {
     if (this.#failing) this.#options.log.info('the database knows the subsystems')
     this.#failing = false
+    this.#reason = null
   }
 }
+
+const TELL = 'SELECT livemessage.set_database($2, $3), livemessage.set_subsystems($1)'

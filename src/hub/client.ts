@@ -3,6 +3,7 @@ import { type Grants, grantsOf, NO_GRANTS } from '../auth/access.ts'
 import { CLOSE, ClientError, closeReason, isCloseCode } from '../protocol/codes.ts'
 import { Args } from '../protocol/args.ts'
 import type { FrameId, ServerFrame } from '../protocol/frames.ts'
+import { userKey } from '../protocol/people.ts'
 import type { AckOptions, Connection, User } from '../registry/define.ts'
 import { type AckWaiter, awaitAck, checkAckMs, PendingAcks } from './events.ts'
 import type { Link } from './link.ts'
@@ -101,6 +102,11 @@ export class Client implements Connection {
 
   get database(): string | null {
     return this.#identity?.database ?? null
+  }
+
+  /** Names the user among those of all databases; null until authenticated. */
+  get userKey(): string | null {
+    return this.#identity === null ? null : userKey(this.#identity)
   }
 
   get info(): unknown {

@@ -101,11 +101,12 @@ export class NodeOperations {
   connections(filter: ConnectionFilter, limit: number): Listing<ConnectionInfo> {
     const { node, hub } = this.#deps
     return list(matching(hub, filter), limit, (client) => {
-      const { session, user, address, transport, since, channels } = client
+      const { session, user, database, address, transport, since, channels } = client
       return {
         node,
         session,
         user,
+        ...(database === null ? {} : { database }),
         info: infoOf(client),
         address,
         transport,
@@ -118,8 +119,8 @@ export class NodeOperations {
 
   presence(channel: string, limit: number): Listing<PresentClient> {
     return list(this.#deps.hub.on(channel), limit, (client) => {
-      const { session, user } = client
-      return { session, user, info: infoOf(client) }
+      const { session, user, database } = client
+      return { session, user, ...(database === null ? {} : { database }), info: infoOf(client) }
     })
   }
 
@@ -162,21 +163,21 @@ function targetsOf(hub: Hub, target: Target): readonly Client[] {
 }
 
 function clientsOf(hub: Hub, person: Person): readonly Client[] {
-  if ('user' in person) return hub.of(person.user)
+  if ('user' in person) return hub.of(person.user, person.database)
   const client = hub.get(person.session)
   return client === undefined ? [] : [client]
 }
 
 /** Begins with what leaves the fewest. */
-function matching(hub: Hub, { session, user, channel }: ConnectionFilter): Iterable<Client> {
+function matching(hub: Hub, { session, user, database, channel }: ConnectionFilter): Iterable<Client> {
   let clients: Iterable<Client> = hub
   if (session !== undefined) clients = clientsOf(hub, { session })
-  else if (user !== undefined) clients = hub.of(user)
+  else if (user !== undefined) clients = hub.of(user, database)
   else if (channel !== undefined) return hub.on(channel)
   else return hub
   return [...clients].filter(
     (client) =>
-      (user === undefined || client.user === user) &&
+      (user === undefined || hub.isOf(client, user, database)) &&
       (channel === undefined || client.subscriptions.has(channel)),
   )
 }

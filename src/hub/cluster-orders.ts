@@ -5,19 +5,23 @@ import { MAX_ACK_MS } from './events.ts'
 
 /** Whom an event goes to. */
 export type Target =
-  | { readonly session: string }
-  | { readonly user: string }
+  | Person
   /** All who are subscribed to it. */
   | { readonly channel: string }
   | { readonly all: true }
 
 /** One connection, or all of a user's. */
-export type Person = { readonly session: string } | { readonly user: string }
+export type Person =
+  | { readonly session: string }
+  /** Of the home database where none is named. */
+  | { readonly user: string; readonly database?: string }
 
 /** Connections that fulfil all that is said. */
 export interface ConnectionFilter {
   readonly session?: string
   readonly user?: string
+  /** Of the user. @default the home one */
+  readonly database?: string
   readonly channel?: string
 }
 
@@ -53,6 +57,8 @@ export interface ConnectionInfo {
   readonly node: string
   readonly session: string
   readonly user: string | null
+  /** Whose user it is; left out: the home one's. */
+  readonly database?: string
   readonly info: unknown
   readonly address: string
   readonly transport: string
@@ -67,6 +73,7 @@ export interface ConnectionInfo {
 export interface PresentClient {
   readonly session: string
   readonly user: string | null
+  readonly database?: string
   readonly info: unknown
 }
 
@@ -119,8 +126,8 @@ export function decodeOrder(value: unknown): Order | null {
     case 'connections': {
       const { filter, limit } = value
       if (!isRecord(filter) || !isLimit(limit)) return null
-      const { session, user, channel } = filter
-      if (![session, user, channel].every((part) => part === undefined || isText(part))) return null
+      const { session, user, database, channel } = filter
+      if (![session, user, database, channel].every((part) => part === undefined || isText(part))) return null
       return { op: 'connections', filter: { ...filter }, limit }
     }
     case 'presence': {
@@ -145,17 +152,22 @@ export function decodeCount(value: unknown): number | null {
 export function decodeConnections(value: unknown): Listing<ConnectionInfo> | null {
   return decodeListing(value, (item) => {
     const { node, session, user, info = null, address, transport, since, channels, channelCount } = item
+    const { database } = item
+    if (database !== undefined && !isText(database)) return null
     if (!isText(node) || !isText(session) || !isText(address) || !isText(transport)) return null
     if (!isUser(user) || !isCount(since) || !isCount(channelCount)) return null
     if (!Array.isArray(channels) || !channels.every(isName)) return null
-    return { node, session, user, info, address, transport, since, channels, channelCount }
+    const known = { node, session, user, info, address, transport, since, channels, channelCount }
+    return database === undefined ? known : { ...known, database }
   })
 }
 
 export function decodePresence(value: unknown): Listing<PresentClient> | null {
-  return decodeListing(value, ({ session, user, info = null }) =>
-    isText(session) && isUser(user) ? { session, user, info } : null,
-  )
+  return decodeListing(value, ({ session, user, database, info = null }) => {
+    if (!isText(session) || !isUser(user)) return null
+    if (database === undefined) return { session, user, info }
+    return isText(database) ? { session, user, database, info } : null
+  })
 }
 
 export function decodeAsked(value: unknown): AskedListing | null {
@@ -198,7 +210,10 @@ function decodeTarget(value: unknown): Target | null {
 function decodePerson(value: unknown): Person | null {
   if (!isRecord(value)) return null
   if (isText(value['session'])) return { session: value['session'] }
-  return isText(value['user']) ? { user: value['user'] } : null
+  const { user, database } = value
+  if (!isText(user)) return null
+  if (database === undefined) return { user }
+  return isText(database) ? { user, database } : null
 }
 
 function decodeListing<Item>(

@@ -141,6 +141,25 @@ export class Conflated {
     return this.#channels.get(channel)?.published ?? 0
   }
 
+  /**
+   * Makes a key void, or all of the channel's: what is forgotten is not gone, and nobody misses it. False where there was
+   * nothing.
+   */
+  forget(channel: string, key: Key | null): boolean {
+    const state = this.#channels.get(channel)
+    if (state === undefined) return false
+    let some = false
+    for (const known of key === null ? [...state.nodes.keys()] : [key]) {
+      const node = state.nodes.get(known)
+      if (node === undefined) continue
+      unlink(node)
+      state.nodes.delete(known)
+      this.#bytes -= NODE_BYTES + node.message.length
+      some = true
+    }
+    return some
+  }
+
   #stateOf(channel: string, field: string): Channel {
     let state = this.#channels.get(channel)
     if (state !== undefined && state.field !== field) {

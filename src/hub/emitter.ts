@@ -76,9 +76,12 @@ function checkEvent(event: unknown): void {
 
 /** A module's mistake, of which the client must not be told as if it were the client's: no ClientError. */
 function checkTarget(target: EmitTarget): void {
-  const { session, user, channel, all } = target as Readonly<Record<string, unknown>>
+  const { session, user, database, channel, all } = target as Readonly<Record<string, unknown>>
   const said = [session, user, channel, all].filter((part) => part !== undefined)
   const good = typeof session === 'string' || typeof user === 'string' || isChannel(channel) || all === true
+  if (database !== undefined && (typeof database !== 'string' || typeof user !== 'string')) {
+    throw new TypeError('emit: database goes with user, and names one of the config')
+  }
   if (said.length === 1 && good) return
   throw new TypeError('emit: expected one of { session }, { user }, { channel }, { all: true }')
 }

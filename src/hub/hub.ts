@@ -1,13 +1,14 @@
 import type { Counts } from '../ops/counts.ts'
 import type { Args } from '../protocol/args.ts'
 import { CLOSE, ClientError } from '../protocol/codes.ts'
-import type { ServerFrame } from '../protocol/frames.ts'
+import type { ForgottenFrame, ServerFrame } from '../protocol/frames.ts'
 import { isChannel } from '../protocol/names.ts'
-import type { Connections, User } from '../registry/define.ts'
+import { userKey } from '../protocol/people.ts'
+import type { ConnectionFilter, Connections, User } from '../registry/define.ts'
 import type { Live } from '../rules.ts'
 import { type Asked, unasked } from './answer.ts'
 import { type Client, type ClientHome, completeTopic, type SubscriptionKind } from './client.ts'
-import { Conflated } from './conflated.ts'
+import { Conflated, type Key } from './conflated.ts'
 import { Laggards } from './laggards.ts'
 import type { Fanout, Link } from './link.ts'
 import { type Occupancy, Occupants } from './occupants.ts'
@@ -108,12 +109,37 @@ export class Hub implements Connections, ClientHome {
     return this.#clients.get(session)
   }
 
-  of(user: string): readonly Client[] {
-    return [...(this.#users.get(user) ?? [])]
+  of(user: string, database?: string | null): readonly Client[] {
+    return [...(this.#users.get(userKey({ id: user, database: this.#further(database) })) ?? [])]
+  }
+
+  /** Whether it is a client of this user. @param database @default the home one */
+  isOf(client: Client, user: string, database?: string | null): boolean {
+    return client.user === user && client.database === this.#further(database)
+  }
+
+  /** Null for the home database, by its name too. */
+  #further(database: string | null | undefined): string | null {
+    const { home } = this.#deps.live.rules.config.databases
+    return database === undefined || database === home ? null : database
   }
 
   on(channel: string): readonly Client[] {
     return this.#occupants.on(channel)
+  }
+
+  filter({ user, database, channel, transport }: ConnectionFilter): readonly Client[] {
+    const further = this.#further(database)
+    // A user is somebody of one database; all others are meant wherever they are, where nothing is said.
+    const anywhere = database === undefined && typeof user !== 'string'
+    const some: Iterable<Client> =
+      channel !== undefined ? this.on(channel) : typeof user === 'string' ? this.of(user, database) : this
+    return [...some].filter(
+      (client) =>
+        (user === undefined || client.user === user) &&
+        (anywhere || client.database === further) &&
+        (transport === undefined || client.transport === transport),
+    )
   }
 
   start(): void {
@@ -140,7 +166,7 @@ export class Hub implements Connections, ClientHome {
     client.end()
     this.#laggards.remove(client)
     this.#guard.release(client)
-    const user = client.user
+    const user = client.userKey
     if (user === null) return
     const tabs = this.#users.get(user)
     tabs?.delete(client)
@@ -150,8 +176,9 @@ export class Hub implements Connections, ClientHome {
   identify(client: Client, user: User): void {
     client.identify(user)
     if (!client.open) return
-    const tabs = this.#users.get(user.id)
-    if (tabs === undefined) this.#users.set(user.id, new Set([client]))
+    const key = userKey(user)
+    const tabs = this.#users.get(key)
+    if (tabs === undefined) this.#users.set(key, new Set([client]))
     else tabs.add(client)
     if (client.link.fleeting !== true) this.#deps.attendance?.identified(client)
   }
@@ -261,6 +288,23 @@ export class Hub implements Connections, ClientHome {
     const spared = there && !this.#laggards.has(except, channel)
     const frame = { type: 'presence', channel, event, client, count } as const
     this.#publish(channel, frame, spared ? except.link : null)
+  }
+
+  /** Forgets what it keeps of a conflated channel, or one key of it; false where that was nothing. */
+  forget(channel: string, key: Key | null): boolean {
+    if (!this.#conflated.forget(channel, key)) return false
+    this.#laggards.spare(channel, key)
+    this.announceForgotten({ type: 'forgotten', channel, ...(key === null ? {} : { key }) })
+    return true
+  }
+
+  /** Tells all who are on a channel of this node what is no more, for them to show it no longer. */
+  announceForgotten(frame: ForgottenFrame): void {
+    if (!this.#occupants.has(frame.channel)) return
+    let units = frame.channel.length + FRAME_UNITS
+    for (const id of frame.ids ?? []) units += id.length + 3
+    this.#guard.count(units)
+    this.#publish(frame.channel, frame, null)
   }
 
   /** Moves the cursor of a part of those who have a journaled subscription and miss nothing on any. */

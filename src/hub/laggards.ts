@@ -97,6 +97,15 @@ export class Laggards {
     for (const client of [...this.#laggards.keys()]) this.resume(client)
   }
 
+  /** A key of the channel, or all of them, is not due any more. */
+  spare(channel: string, key: Key | null): void {
+    if (this.on(channel) === 0) return
+    for (const { channels } of this.#laggards.values()) {
+      if (key === null) channels.get(channel)?.keys.clear()
+      else channels.get(channel)?.keys.delete(key)
+    }
+  }
+
   /** The client has left the channel. */
   forget(client: Client, channel: string): void {
     const laggard = this.#laggards.get(client)

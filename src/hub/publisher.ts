@@ -8,6 +8,7 @@ import { ClientError } from '../protocol/codes.ts'
 import { encodeMessage } from '../protocol/encode.ts'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
 import type { Live } from '../rules.ts'
+import { checkDatabase } from './policies.ts'
 import type { MaybePromise } from '../sources/source.ts'
 
 /** What is to be published. */
@@ -99,6 +100,14 @@ export class Publisher {
     return placed.then(answer)
   }
 
+  /**
+   * Whether the channel has a history.
+   * @throws {ClientError} unknown_channel, too_large: it can't be published
+   */
+  check(channel: string, json: string): boolean {
+    return this.#isJournaled({ channel, json })
+  }
+
   /** Waits for what is on its way into the journal, a deadline long: who published is to be answered. */
   settle(deadlineMs: number): Promise<void> {
     return drain(this.#pending, deadlineMs)
@@ -115,7 +124,7 @@ export class Publisher {
   }
 
   /** @throws {ClientError} where it can't be published at all */
-  #isJournaled({ channel, json }: Submission): boolean {
+  #isJournaled({ channel, json }: Pick<Submission, 'channel' | 'json'>): boolean {
     if (!isChannel(channel)) {
       throw new ClientError('unknown_channel', `'${channel.slice(0, 80)}' is no channel: <subsystem>:<rest>`)
     }
@@ -130,6 +139,7 @@ export class Publisher {
         `the channel's name is over ${limits.channelLength} characters`,
       )
     }
+    if (policy.databases !== undefined) checkDatabase(policy, channel)
     if (json.length > limits.publicationBytes || isOver(json, limits.publicationBytes)) {
       throw new ClientError('too_large', `the data is over ${limits.publicationBytes} bytes`)
     }

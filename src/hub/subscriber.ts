@@ -15,7 +15,7 @@ import { notReached } from './history.ts'
 import type { Hub } from './hub.ts'
 import type { Mailboxes } from './mailboxes.ts'
 import { paced } from './pacing.ts'
-import { conflateOf, isJournaled, policyOf } from './policies.ts'
+import { checkDatabase, conflateOf, isJournaled, policyOf } from './policies.ts'
 import { Recovery, type Wanted } from './recovery.ts'
 
 /** What a subscriber asks of the past: nothing, what came after a cursor, or the newest. */
@@ -31,6 +31,11 @@ export interface SubscriberDependencies {
   /** Null without a database: there are no mailboxes then. */
   readonly mailboxes: Mailboxes | null
   readonly services: Services
+}
+
+/** Who wants to publish; without a connection where it asks by HTTP. */
+export interface PublishAsker extends Pick<Client, 'identity' | 'grants'> {
+  readonly client: Client | null
 }
 
 /** Lets clients onto channels: asks the policy and the hook, gives them what they missed, joins them. */
@@ -87,6 +92,7 @@ export class Subscriber {
     if (channel.length > config.limits.channelLength) {
       throw new ClientError('unknown_channel', `longer than ${config.limits.channelLength} characters`)
     }
+    checkDatabase(policy, channel)
     const subsystem = subsystemOf(channel)
     const hook = registry.subscribe.get(subsystem)
     const decision = maySubscribe(policy, client.identity, client.grants, channel)
@@ -121,9 +127,29 @@ export class Subscriber {
     return ended
   }
 
-  /** @throws {ClientError} when the policy does not let this client publish there */
-  checkPublish({ identity, grants }: Pick<Client, 'identity' | 'grants'>, channel: string): void {
+  /**
+   * Asks whether this may be published: the policy first, then the hook. Returns when it may.
+   * @throws {ClientError}
+   */
+  admitPublish(asker: PublishAsker, channel: string, data: unknown): MaybePromise<void> {
+    const { client, identity, grants } = asker
+    const { rules } = this.#deps.live
     refuse(mayPublish(this.#policyOf(channel), identity, grants, channel), channel)
+    const subsystem = subsystemOf(channel)
+    const hook = rules.registry.publish.get(subsystem)
+    if (hook === undefined) return undefined
+    const { id: user = null, database = null } = identity ?? {}
+    const place = `${subsystem}.publish`
+    const call = { place, connection: client, user, database, deadlineMs: rules.config.limits.callMs }
+    const answer = runHook(call, this.#deps.services, (run) =>
+      hook({ channel, subsystem, rest: restOf(channel), data }, run),
+    )
+    if (!(answer instanceof Promise)) return refuseUnless(answer, channel)
+    return answer.then((yes) => {
+      refuseUnless(yes, channel)
+      // A policy that was swapped meanwhile has not been asked.
+      return this.#deps.live.rules === rules ? undefined : this.admitPublish(asker, channel, data)
+    })
   }
 
   isJournaled(channel: string): boolean {
@@ -202,7 +228,7 @@ export class Subscriber {
     partial = false,
   ): MaybePromise<void> {
     const { mailboxes } = this.#deps
-    const { user } = client
+    const { userKey: user } = client
     if (user === null) throw new ClientError('unauthenticated', `${channel} is for authenticated users`)
     if (mailboxes === null) throw new ClientError('unavailable', 'mailboxes need a database')
     const wanted: Wanted = { what: 'own', read: () => mailboxes.read(user, channel) }
@@ -243,7 +269,7 @@ export class Subscriber {
   confirm(client: Client, channel: string, text: string): Promise<void> {
     const { journal, mailboxes } = this.#deps
     if (!this.#policyOf(channel).mailbox) throw new ClientError('invalid_input', `${channel} is no mailbox`)
-    const { user } = client
+    const { userKey: user } = client
     if (user === null) throw new ClientError('unauthenticated', `${channel} is for authenticated users`)
     if (mailboxes === null) throw new ClientError('unavailable', 'mailboxes need a database')
     if (journal.epoch === '') throw notReached()

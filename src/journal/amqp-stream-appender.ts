@@ -7,6 +7,9 @@ import type { StreamEntry } from './amqp-stream-message.ts'
 import type { Draft, Placed } from './journal.ts'
 import { checkUnitSize, MAX_UNIT_BYTES } from './unit-size.ts'
 
+/** What goes into the stream: a publication, or a tombstone. */
+export type StreamDraft = Draft & { readonly tombstone?: true }
+
 export interface AppenderOptions {
   readonly queue: string
   /** This process. */
@@ -81,7 +84,7 @@ export class StreamAppender {
   }
 
   /** Appends all or none, at adjacent places. */
-  async append(drafts: readonly Draft[]): Promise<readonly Placed[]> {
+  async append(drafts: readonly StreamDraft[]): Promise<readonly Placed[]> {
     checkUnitSize(drafts, Math.min(MAX_UNIT_BYTES, this.#options.maxWaitingBytes))
     const wait = drafts.every(({ patience }) => patience === 'wait')
     let bytes = 0
@@ -323,6 +326,9 @@ export class StreamAppender {
   }
 }
 
-function entryOf({ channel, json, exclude, key, mark, lease }: Draft, index: number): StreamEntry {
-  return { channel, json, exclude, key, mark, lease, joined: index > 0 }
+function entryOf(
+  { channel, json, exclude, key, mark, lease, tombstone }: StreamDraft,
+  index: number,
+): StreamEntry {
+  return { channel, json, exclude, key, mark, lease, joined: index > 0, tombstone }
 }

@@ -1,17 +1,20 @@
 import { isClientError } from '../protocol/codes.ts'
+import { isRecord, parseJson } from '../protocol/json.ts'
 import type { ClientError } from '../protocol/codes.ts'
 import { decodeStreamMessage, MAX_ENTRIES } from './amqp-stream-message.ts'
 import type { StreamEntry, StreamMessage } from './amqp-stream-message.ts'
 import { Dedupe } from './dedupe.ts'
 import { makeEntry } from './entry.ts'
 import { LeaseLost } from './journal.ts'
-import type { Draft, Entry, Placed } from './journal.ts'
+import type { Draft, Entry, Forgotten, Placed } from './journal.ts'
 import { Window } from './window.ts'
 import type { WindowOptions } from './window.ts'
 
 /** What is told of the messages, while it is the ledger that clients see. */
 export interface LedgerHandlers {
   onEntry(entry: Entry): void
+  /** `count`: how many of them were in the window. */
+  onForget?(forgotten: Forgotten, count: number): void
   onEpoch(): void
 }
 
@@ -192,11 +195,29 @@ export class Ledger {
     const { channel, json, exclude, key, mark, lease } = entry
     if (key !== undefined) this.#dedupe.remember(key, channel, json, position)
     if (lease !== undefined) this.#lease = { token: lease, until: time + LATE_MS }
+    if (entry.tombstone === true) return this.#forget(entry, position, handlers)
     if (this.#warmUntil !== null) return
     const kept = makeEntry(this.#epoch, position, channel, time, json, exclude, mark)
     this.window.push(kept)
     handlers?.onEntry(kept)
   }
+
+  #forget({ channel, json }: StreamEntry, position: number, handlers: LedgerHandlers | null): void {
+    this.window.pass(position)
+    const positions = positionsOf(json, this.#epoch)
+    if (positions === undefined) return
+    const forgotten = { channel, positions, upTo: position - 1, more: false }
+    const count = this.window.forget(forgotten)
+    handlers?.onForget?.(forgotten, count)
+  }
+}
+
+/** What a tombstone is about; null: all of its channel, undefined: nothing of this epoch. */
+function positionsOf(json: string, epoch: string): readonly number[] | null | undefined {
+  const said = parseJson(json)?.value
+  if (said === null) return null
+  if (!isRecord(said) || said['epoch'] !== epoch || !Array.isArray(said['positions'])) return undefined
+  return said['positions'].filter((one): one is number => Number.isSafeInteger(one))
 }
 
 /** An epoch's text begins with its number among those of one stream: a later one counts, whoever minted it. */

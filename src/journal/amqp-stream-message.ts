@@ -33,6 +33,11 @@ export interface StreamEntry {
   readonly lease: number | undefined
   /** Appended together with the one before it, or not at all. */
   readonly joined: boolean
+  /**
+   * It is a tombstone: what stands before it on the channel is void, all of it or what stands at the positions that its
+   * JSON says, as `{"epoch":…,"positions":[…]}`.
+   */
+  readonly tombstone?: boolean | undefined
 }
 
 const VERSION = 1
@@ -45,10 +50,11 @@ const VERSION = 1
 export function encodeStreamMessage(message: StreamMessage): Buffer {
   const { producer, session, seq, time, epoch, proposal, keyMs, entries } = message
   const lines = [JSON.stringify([VERSION, producer, session, seq, time, epoch, proposal, keyMs])]
-  for (const { channel, json, exclude, key, mark, lease, joined } of entries) {
+  for (const { channel, json, exclude, key, mark, lease, joined, tombstone } of entries) {
     const more = [exclude, key, mark, lease]
-    const plain = !joined && more.every((field) => field === undefined)
-    lines.push(plain ? channel : JSON.stringify([channel, ...more, joined ? 1 : 0]), json)
+    const plain = !joined && tombstone !== true && more.every((field) => field === undefined)
+    const flags = tombstone === true ? [joined ? 1 : 0, 1] : [joined ? 1 : 0]
+    lines.push(plain ? channel : JSON.stringify([channel, ...more, ...flags]), json)
   }
   return Buffer.from(lines.join('\n'))
 }
@@ -80,7 +86,7 @@ function decodeEntry(line: string, json: string): StreamEntry | null {
   }
   const fields = array(line)
   if (fields === null) return null
-  const [channel, exclude, key, mark, lease, joined] = fields
+  const [channel, exclude, key, mark, lease, joined, tombstone] = fields
   if (typeof channel !== 'string') return null
   if (!isTextOrNull(exclude) || !isTextOrNull(key) || !isTextOrNull(mark)) return null
   if (lease !== null && !isCount(lease)) return null
@@ -92,6 +98,7 @@ function decodeEntry(line: string, json: string): StreamEntry | null {
     mark: mark ?? undefined,
     lease: lease ?? undefined,
     joined: joined === 1,
+    ...(tombstone === 1 ? { tombstone: true } : {}),
   }
 }
 

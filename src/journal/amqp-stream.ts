@@ -10,12 +10,24 @@ import { StreamAppender } from './amqp-stream-appender.ts'
 import { Ledger } from './amqp-stream-ledger.ts'
 import type { LedgerHandlers } from './amqp-stream-ledger.ts'
 import { MAX_ENTRIES } from './amqp-stream-message.ts'
+import { Missed } from './amqp-stream-missed.ts'
 import { startOf, streamArguments } from './amqp-stream-options.ts'
 import type { StreamJournalOptions } from './amqp-stream-options.ts'
 import { Reading } from './amqp-stream-reading.ts'
 import type { Arrival, Former } from './amqp-stream-reading.ts'
 import type { From } from './amqp-stream-tail.ts'
-import type { Draft, Entry, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
+import type {
+  Draft,
+  Forget,
+  ForgetOutcome,
+  Forgotten,
+  Journal,
+  JournalHandlers,
+  Page,
+  Placed,
+  Remains,
+  Retention,
+} from './journal.ts'
 
 /** What the journal has done, as plain numbers. */
 export interface StreamJournalCounts {
@@ -67,6 +79,9 @@ class StreamJournal implements Journal {
   #since = 0
   #onTold: (() => void) | null = null
   #stopping: Promise<void> | null = null
+  /** How many each tombstone made void, by its position, while somebody waits for that. */
+  readonly #forgot = new Map<number, number>()
+  #forgetting = 0
   readonly #counts = { foreign: 0, rebuilds: 0, resumes: 0, epochs: 0 }
 
   constructor(options: StreamJournalOptions) {
@@ -165,6 +180,23 @@ class StreamJournal implements Journal {
     await this.#appender.append([])
   }
 
+  /** What is in a stream can't be taken out of it: each that reads it reads the tombstone too, and holds to it. */
+  async forget({ channel, positions }: Forget): Promise<ForgetOutcome> {
+    const { epoch } = this.#current()
+    const json = positions === undefined ? 'null' : JSON.stringify({ epoch, positions })
+    this.#forgetting++
+    try {
+      const [placed] = await this.#appender.append([{ channel, json, tombstone: true }])
+      const { position } = placed!
+      if (this.epoch !== epoch && positions !== undefined) {
+        throw new ClientError('conflict', 'positions have started anew: ask with cursors of the new epoch')
+      }
+      return { count: this.#forgot.get(position) ?? 0, position }
+    } finally {
+      if (--this.#forgetting === 0) this.#forgot.clear()
+    }
+  }
+
   retain(retention: ReadonlyMap<string, Retention>): void {
     this.#retention = retention
     this.#ledger?.window.retain(retention)
@@ -214,6 +246,7 @@ class StreamJournal implements Journal {
   async #resume(link: AmqpLink, channel: ConfirmChannel, ledger: Ledger): Promise<boolean> {
     const arrival = await this.#read(link, channel, ledger, ledger.last.offset, null, {
       onEntry: (entry) => this.#handlers?.onEntry(entry),
+      onForget: (forgotten, count) => this.#tellForgotten(forgotten, count),
       onEpoch: () => this.#tellEpoch(),
     })
     if (arrival !== 'current') return false
@@ -236,11 +269,15 @@ class StreamJournal implements Journal {
       })
       next.window.retain(this.#retention)
       this.#next = next
-      const missed: Entry[] = []
+      const missed = new Missed()
       const arrival = await this.#read(link, channel, next, from, former, {
         onEntry: (entry) => {
           if (this.#ledger === next) this.#handlers?.onEntry(entry)
-          else if (old !== null && entry.position > old.window.head) missed.push(entry)
+          else if (old !== null && entry.position > old.window.head) missed.add(entry)
+        },
+        onForget: (forgotten, count) => {
+          if (this.#ledger === next) this.#tellForgotten(forgotten, count)
+          else if (old !== null && forgotten.upTo >= old.window.head) missed.forget(forgotten)
         },
         onEpoch: () => (this.#ledger === next ? this.#tellEpoch() : undefined),
       })
@@ -255,7 +292,7 @@ class StreamJournal implements Journal {
   }
 
   /** From now on clients see this ledger. */
-  #take(next: Ledger, missed: readonly Entry[]): void {
+  #take(next: Ledger, missed: Missed): void {
     const old = this.#ledger
     this.#ledger = next
     this.#next = null
@@ -266,7 +303,7 @@ class StreamJournal implements Journal {
     next.window.start()
     if (old !== null && old.epoch !== next.epoch) this.#tellEpoch()
     // It was the same stream after all: they come late, and in their order.
-    else for (const entry of missed) this.#handlers?.onEntry(entry)
+    else missed.tell(this.#handlers)
     this.#tell(this.#blocked)
   }
 
@@ -289,6 +326,11 @@ class StreamJournal implements Journal {
       onEnd: (reason) => this.#fail(reason),
     })
     return this.#reading.arrive()
+  }
+
+  #tellForgotten(forgotten: Forgotten, count: number): void {
+    if (this.#forgetting > 0) this.#forgot.set(forgotten.upTo + 1, count)
+    this.#handlers?.onForget?.(forgotten)
   }
 
   #tellEpoch(): void {

@@ -36,6 +36,8 @@ export class ChannelLog {
   readonly channel: string
   /** The newest position of this channel that is gone. */
   floor: number
+  /** Of a log that was emptied by `forget`: when the newest of what it held came. */
+  emptied = 0
   #links: Link[] = []
   #start = 0
 
@@ -66,6 +68,21 @@ export class ChannelLog {
       this.#start = 0
     }
     return node
+  }
+
+  /** Takes entries out wherever they stand: void, they are not gone, and the floor stays. */
+  forget(isForgotten: (position: number) => boolean): readonly Link[] {
+    const forgotten: Link[] = []
+    const left: Link[] = []
+    for (let index = this.#start; index < this.#links.length; index++) {
+      const node = this.#links[index]!
+      if (isForgotten(node.entry!.position)) forgotten.push(node)
+      else left.push(node)
+    }
+    this.#links = left
+    this.#start = 0
+    if (left.length === 0) this.emptied = forgotten.at(-1)?.entry?.time ?? this.emptied
+    return forgotten
   }
 
   after(position: number, limit: number, into: Entry[]): void {

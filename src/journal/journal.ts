@@ -48,6 +48,31 @@ export interface Placed {
   readonly duplicate: boolean
 }
 
+/** What is to be forgotten: some of a channel's publications, or all that it has at the time of the call. */
+export interface Forget {
+  readonly channel: string
+  /** Those that are of another channel, or nobody's, are passed over. Left out: all of the channel. */
+  readonly positions?: readonly number[]
+}
+
+/** What is forgotten, as every node learns it, in its place in the journal's order. */
+export interface Forgotten {
+  readonly channel: string
+  /** Null: all of the channel's at or below `upTo`. */
+  readonly positions: readonly number[] | null
+  readonly upTo: number
+  /** It is forgotten in several parts, and this is not the last one. */
+  readonly more: boolean
+}
+
+/** What came of it. */
+export interface ForgetOutcome {
+  /** How many publications: of a journal that keeps them in memory alone, of those that this node had. */
+  readonly count: number
+  /** A node that has handed on all up to here has forgotten them too. */
+  readonly position: number
+}
+
 /** The lease under which a draft was to be appended belongs to another node. */
 export class LeaseLost extends Error {
   constructor() {
@@ -143,6 +168,15 @@ export interface Journal {
    * @throws when it stops before
    */
   caughtUp(): MaybePromise<void>
+  /**
+   * Makes publications void: resolves when that is durable, and this node has forgotten them; the others do when they
+   * hand on `position`. From then on no read gives them, on any node, whatever is restarted; what was read before may
+   * still be on its way. Void is not gone: a cursor before them is as good a proof as it was. Where there is nothing
+   * to forget, nothing happens.
+   * @throws {ClientError} `unavailable`, `timeout`: it may be done, in part or all; to be asked again. `conflict`:
+   *   positions have started anew meanwhile
+   */
+  forget(what: Forget): MaybePromise<ForgetOutcome>
   /** The retention of each journaled subsystem; it may change while it runs. */
   retain(retention: ReadonlyMap<string, Retention>): void
   /** Idempotent. */
@@ -151,6 +185,10 @@ export interface Journal {
 
 export interface JournalHandlers {
   onEntry(entry: Entry): void
+  /** Publications were forgotten: comes in the order of the entries. */
+  onForget?(forgotten: Forgotten): void
+  /** An entry with a mark was forgotten before this node saw it. */
+  onVoid?(mark: string): void
   /** Positions start anew: what was delivered before may be gone, and old cursors prove nothing. */
   onEpoch(): void
   /** `ready` has changed. */

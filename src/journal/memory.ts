@@ -1,7 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { Dedupe } from './dedupe.ts'
 import { makeEntry } from './entry.ts'
-import type { Draft, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
+import type {
+  Draft,
+  Forget,
+  ForgetOutcome,
+  Journal,
+  JournalHandlers,
+  Page,
+  Placed,
+  Remains,
+  Retention,
+} from './journal.ts'
 import { Window } from './window.ts'
 
 export interface MemoryJournalOptions {
@@ -81,6 +91,14 @@ export class MemoryJournal implements Journal {
 
   caughtUp(): void {
     // Who appends has handed it on by then.
+  }
+
+  forget({ channel, positions: some }: Forget): ForgetOutcome {
+    const positions = some ?? null
+    const upTo = this.#window.head
+    const count = this.#window.forget({ channel, positions, upTo })
+    if (count > 0) this.#handlers?.onForget?.({ channel, positions, upTo, more: false })
+    return { count, position: upTo }
   }
 
   retain(retention: ReadonlyMap<string, Retention>): void {

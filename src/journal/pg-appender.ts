@@ -198,7 +198,8 @@ export class Appender {
       for (const index of unit.open()) {
         const duplicate = known.get(++n)
         if (duplicate === undefined) continue
-        if (duplicate.digest !== digestOf(unit.drafts[index]!)) conflict = true
+        // Of what was forgotten, nobody knows any more what it was.
+        if (duplicate.digest !== null && duplicate.digest !== digestOf(unit.drafts[index]!)) conflict = true
         unit.place(index, { position: duplicate.position, duplicate: true })
       }
       if (conflict) {

@@ -185,8 +185,8 @@ export class Follower {
     const { tail, log } = this.#deps
     const again = tail.epoch !== ''
     tail.close()
-    const { entries, base } = await preload(this.#deps, look)
-    tail.reset(look.epoch, base, { position: look.head, tag: look.headTag }, entries)
+    const { entries, base, top } = await preload(this.#deps, look)
+    tail.reset(look.epoch, base, { position: look.head, tag: look.headTag }, entries, top)
     this.#doubts.clear()
     if (!again) return
     this.epochs++

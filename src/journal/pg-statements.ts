@@ -50,6 +50,13 @@ SELECT a.first, a.at, a.duplicates, (SELECT j.tag FROM livemessage.journal AS j 
 FROM livemessage.append($1, $2, $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
   $10::int[], $11, $12, $13) AS a`
 
+export const FORGET_SOME = `
+SELECT forgotten, until, upto, place, more FROM livemessage.forget_some($1, $2::bigint[], $3, $4, $5, $6)`
+
+export const FORGET_QUEUED = 'SELECT livemessage.forget_queued($1) AS gone'
+
+export const FORGET_TRACES = 'SELECT livemessage.forget_traces($1, $2::bigint[])'
+
 /*
  * For each channel that is asked for: how far what is gone reaches (the floor, what is more than retention keeps, or the
  * first when it is too old), and its rows, without those where all are wanted and some are gone. The rows of one question

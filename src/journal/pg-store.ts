@@ -1,6 +1,16 @@
 import type { DatabasePool } from '../database/pool.ts'
 import { ClientError } from '../protocol/codes.ts'
-import { AFTER, ANSWER, APPEND, BEFORE, LOOK, OBSERVE } from './pg-statements.ts'
+import {
+  AFTER,
+  ANSWER,
+  APPEND,
+  BEFORE,
+  FORGET_QUEUED,
+  FORGET_SOME,
+  FORGET_TRACES,
+  LOOK,
+  OBSERVE,
+} from './pg-statements.ts'
 
 /** How much of the table is read at once. */
 export const PAGE_ROWS = 2000
@@ -55,6 +65,26 @@ export interface Appended {
   /** `n` is the draft's number, from 1. */
   readonly duplicates: readonly { n: number; position: number; digest: string | null }[]
   readonly anchored: string | null
+}
+
+/** A part of a channel that is to be forgotten. */
+export interface ForgetCall {
+  readonly channel: string
+  /** Null: the oldest after `after`, up to `until` (null: up to the newest there is now). */
+  readonly positions: readonly number[] | null
+  readonly after: number
+  readonly until: number | null
+  readonly rows: number
+  readonly epoch: string
+}
+
+export interface ForgottenPart {
+  readonly count: number
+  readonly until: number
+  readonly upTo: number
+  /** Where its tombstone stands; null: there was nothing. */
+  readonly place: number | null
+  readonly more: boolean
 }
 
 /** What the server says of itself and of the journal. */
@@ -208,6 +238,29 @@ export class Store {
     }
   }
 
+  async forgetSome(call: ForgetCall): Promise<ForgottenPart> {
+    const { channel, positions, after, until, rows: most, epoch } = call
+    const rows = await this.#query<ForgottenRow>(FORGET_SOME, [channel, positions, after, until, most, epoch])
+    const row = rows[0]!
+    return {
+      count: row.forgotten,
+      until: Number(row.until),
+      upTo: Number(row.upto),
+      place: row.place === null ? null : Number(row.place),
+      more: row.more,
+    }
+  }
+
+  /** How many enqueued publications of the channel there were. */
+  async forgetQueued(channel: string): Promise<number> {
+    const rows = await this.#query<{ gone: string }>(FORGET_QUEUED, [channel])
+    return Number(rows[0]!.gone)
+  }
+
+  async forgetTraces(channel: string, positions: readonly number[] | null): Promise<void> {
+    await this.#query(FORGET_TRACES, [channel, positions])
+  }
+
   /** Answers all questions at once, from what is at or below `upTo`. */
   async answer(
     asks: readonly Ask[],
@@ -267,6 +320,14 @@ type LookRow = {
   newest_tag: string | null
   floor: string
   tags: (string | null)[] | null
+}
+
+type ForgottenRow = {
+  forgotten: number
+  until: string
+  upto: string
+  place: string | null
+  more: boolean
 }
 
 type FoundRow = { anchored: string | null } & ((Row & { total: string }) | { position: null })

@@ -1,13 +1,17 @@
 import { makeEntry } from './entry.ts'
-import type { Draft, Entry } from './journal.ts'
+import type { Draft, Entry, Forgotten } from './journal.ts'
 import { decodeNotice, readLines } from './pg-notice.ts'
 import { Recent } from './pg-recent.ts'
+import { decodeTombstone, isVoid } from './pg-void.ts'
 import type { Anchor, Row } from './pg-store.ts'
 import type { Window } from './window.ts'
 
 export interface TailDependencies {
   readonly window: Window
   onEntry(entry: Entry): void
+  onForget(forgotten: Forgotten): void
+  /** An entry with a mark was forgotten before this node saw it. */
+  onVoid(mark: string): void
   /** Positions are missing, or were announced without their data: they must be read from the table. */
   onGap(): void
   /** What was announced contradicts what this node has at that position. */
@@ -93,11 +97,13 @@ export class Tail {
     this.#overflowed = false
   }
 
-  /** Begins an epoch: `entries` is all that there is between `base` and the head. */
-  reset(epoch: string, base: number, head: Anchor, entries: readonly Entry[]): void {
+  /** Begins an epoch: `entries` is all that there is between `base` and `top`, the newest place that was read. */
+  reset(epoch: string, base: number, head: Anchor, entries: readonly Entry[], top: number): void {
     this.#epoch = epoch
     this.#window.reset(base)
     for (const entry of entries) this.#window.push(entry)
+    // What was forgotten is no entry, and nothing is missing there.
+    if (top > this.#window.head) this.#window.pass(top)
     if (head.position > this.#window.head) this.#window.reset(head.position)
     this.#tag = head.tag
     this.#recent.reset(head.position, head.tag)
@@ -114,6 +120,10 @@ export class Tail {
   read(row: Row): boolean {
     const position = Number(row.position)
     if (!this.#open || position <= this.#window.head) return false
+    if (isVoid(row)) {
+      this.#pass(position, row)
+      return true
+    }
     this.#deliver(
       makeEntry(
         this.#epoch,
@@ -199,6 +209,18 @@ export class Tail {
     this.#recent.note(entry.position, tag)
     this.#tag = tag
     this.#deps.onEntry(entry)
+  }
+
+  #pass(position: number, { tag, data, mark }: Row): void {
+    this.#window.pass(position)
+    this.#recent.note(position, tag)
+    this.#tag = tag
+    const forgotten = decodeTombstone(data)
+    if (forgotten !== null) {
+      this.#window.forget(forgotten)
+      this.#deps.onForget(forgotten)
+    }
+    if (mark !== null) this.#deps.onVoid(mark)
   }
 
   #hold(payload: string): void {

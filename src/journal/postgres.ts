@@ -9,9 +9,20 @@ import type { Log } from '../ops/log.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { Ahead } from './ahead.ts'
-import type { Draft, Journal, JournalHandlers, Page, Placed, Remains, Retention } from './journal.ts'
+import type {
+  Draft,
+  Forget,
+  ForgetOutcome,
+  Journal,
+  JournalHandlers,
+  Page,
+  Placed,
+  Remains,
+  Retention,
+} from './journal.ts'
 import { Appender } from './pg-appender.ts'
 import { Follower } from './pg-follower.ts'
+import { Forgetter } from './pg-forgetter.ts'
 import { Reader } from './pg-reader.ts'
 import { Store } from './pg-store.ts'
 import { Tail } from './pg-tail.ts'
@@ -45,6 +56,8 @@ export interface PostgresJournalOptions {
   /** What goes into one transaction. @default 1_048_576 bytes, 512 drafts */
   readonly batchBytes?: number
   readonly batchDrafts?: number
+  /** What is forgotten in one transaction. @default 2000 rows */
+  readonly forgetRows?: number
   readonly retry?: Retry
   /** After a cursor that is ahead was looked for in vain: how long until the next is. @default 100 */
   readonly quietMs?: number
@@ -86,6 +99,7 @@ export class PostgresJournal implements Journal {
   readonly #reader: Reader
   readonly #follower: Follower
   readonly #ahead: Ahead
+  readonly #forgetter: Forgetter
   #retention: ReadonlyMap<string, Retention> = new Map()
   #handlers: JournalHandlers | null = null
   #seat: Seat | null = null
@@ -110,6 +124,8 @@ export class PostgresJournal implements Journal {
     this.#tail = new Tail({
       window: this.#window,
       onEntry: (entry) => this.#handlers?.onEntry(entry),
+      onForget: (forgotten) => this.#handlers?.onForget?.(forgotten),
+      onVoid: (mark) => this.#handlers?.onVoid?.(mark),
       onGap: () => this.#follower.sync(),
       onDoubt: (position) => this.#follower.suspect(position),
       onEpoch: (epoch) => {
@@ -156,6 +172,13 @@ export class PostgresJournal implements Journal {
       log: options.log,
       retention: () => this.#retention,
       now: options.now ?? Date.now,
+    })
+    this.#forgetter = new Forgetter({
+      store: this.#store,
+      epoch: () => this.epoch,
+      caughtUp: () => this.#caughtUpInTime(),
+      log: options.log,
+      ...(options.forgetRows === undefined ? {} : { rows: options.forgetRows }),
     })
     this.#ahead = new Ahead({
       catchUp: () => this.caughtUp(),
@@ -251,6 +274,11 @@ export class PostgresJournal implements Journal {
     return this.#follower.settled()
   }
 
+  async forget(what: Forget): Promise<ForgetOutcome> {
+    this.#checkEpoch()
+    return this.#forgetter.forget(what)
+  }
+
   retain(retention: ReadonlyMap<string, Retention>): void {
     this.#retention = retention
     this.#window.retain(retention)
@@ -283,6 +311,15 @@ export class PostgresJournal implements Journal {
     return page.lost.length === 0 || position > this.head
       ? page
       : this.#reader.read(channels, position, limit)
+  }
+
+  /** @throws {ClientError} `unavailable` */
+  async #caughtUpInTime(): Promise<void> {
+    try {
+      await orAborted(this.caughtUp(), AbortSignal.timeout(this.#options.patienceMs ?? 5000))
+    } catch (error) {
+      throw unavailable(error)
+    }
   }
 
   async #stop(): Promise<void> {

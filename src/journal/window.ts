@@ -1,6 +1,6 @@
 import { subsystemOf } from '../protocol/names.ts'
 import { ChannelLog, type Link, link, ring, unlink } from './channel-log.ts'
-import type { Entry, Page, Remains, Retention } from './journal.ts'
+import type { Entry, Forgotten, Page, Remains, Retention } from './journal.ts'
 
 export interface WindowOptions {
   /** Memory of all entries together. */
@@ -101,6 +101,26 @@ export class Window {
     }
   }
 
+  /** Goes past positions at which there is nothing to keep. */
+  pass(position: number): void {
+    this.#head = position
+  }
+
+  /** Makes entries of a channel void: all at or below `upTo`, or some. Returns how many were here. */
+  forget({ channel, positions, upTo }: Pick<Forgotten, 'channel' | 'positions' | 'upTo'>): number {
+    const space = this.#rooms.get(subsystemOf(channel))
+    const log = space?.logs.get(channel)
+    if (space === undefined || log === undefined) return 0
+    const some = positions === null ? null : new Set(positions)
+    const forgotten = log.forget((position) => (some === null ? position <= upTo : some.has(position)))
+    for (const node of forgotten) {
+      unlink(node)
+      this.#bytes -= node.bytes
+      space.bytes -= node.bytes
+    }
+    return forgotten.length
+  }
+
   /** The entries after `position`. `lost` are the channels of which it may not have all. */
   since(channels: readonly string[], position: number, limit: number): Page {
     const lost: string[] = []
@@ -186,7 +206,11 @@ export class Window {
     this.#bytes -= node.bytes
     space.bytes -= node.bytes
     unlink(node)
-    if (log.size > 0) return
+    if (log.size === 0) this.#leave(space, log)
+  }
+
+  /** A channel without entries shares its subsystem's floor. */
+  #leave(space: Room, log: ChannelLog): void {
     space.forgotten = Math.max(space.forgotten, log.floor)
     space.logs.delete(log.channel)
   }
@@ -197,6 +221,8 @@ export class Window {
     while (log.size > count || (log.size > 0 && log.first!.entry!.time < oldestTime)) {
       this.#dropFirst(space, log)
     }
+    // Emptied by `forget`, it keeps its own floor for as long as it would have kept what was forgotten.
+    if (log.size === 0 && log.emptied < oldestTime) this.#leave(space, log)
   }
 
   #expireAll(): void {

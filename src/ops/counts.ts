@@ -33,6 +33,8 @@ export class Counts {
   reloadFailures = 0
   /** What was refused or failed, by `<place>.<code>`: `client.bad_frame`, `postgres.bad_payload`, … */
   readonly errors = new Map<string, number>()
+  /** Seconds for which modules held up the event loop, by `<subsystem>.<key>`; `unknown` where none was caught at it. */
+  readonly blocked = new Map<string, number>()
   /** Connections closed by the daemon, by close code. */
   readonly closes = new Map<number, number>()
 

@@ -21,6 +21,8 @@ export interface HealthDependencies {
   readonly journal: Link
   readonly bus: Link
   readonly database: () => Part | null
+  /** The other databases. @default there are none */
+  readonly further?: () => readonly Part[]
 }
 
 /** Whether this node can really deliver: `/readyz`. */
@@ -49,6 +51,7 @@ export class Health {
       // Of a single node that has none it is not worth a word.
       ...(bus.kind === 'memory' ? [] : [partOf('bus', bus)]),
       ...(database === null ? [] : [database]),
+      ...(this.#deps.further?.() ?? []),
       ...this.#deps.sources().map((source) => ({
         name: source.name,
         state: source.state,

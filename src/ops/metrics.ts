@@ -13,8 +13,15 @@ export interface Reading {
   read(): number
 }
 
+/** The same, one number for each value of a label. */
+export interface LabelledReading extends Omit<Reading, 'read'> {
+  readonly label: string
+  read(): Iterable<readonly [value: string, number]>
+}
+
 export interface MetricsDependencies {
   readonly readings: readonly Reading[]
+  readonly labelled?: readonly LabelledReading[]
   readonly counts: Counts
   readonly health: Health
   readonly connections: () => number
@@ -171,10 +178,33 @@ export class Metrics {
     total('livemessages_reload_failures_total', 'Reloads that were refused', () => counts.reloadFailures)
     labelled('livemessages_publications_total', 'Publications taken', 'source', () => counts.publications)
     labelled('livemessages_errors_total', 'What was refused or failed', 'code', () => counts.errors)
+    labelled(
+      'livemessages_blocked_seconds_total',
+      'Time for which modules held up the event loop, in turns over limits.blockMs',
+      'module',
+      () => counts.blocked,
+    )
     labelled('livemessages_closes_total', 'Connections that the daemon closed', 'code', () => counts.closes)
     for (const { name, help, kind, read, aggregator } of this.#deps.readings) {
       if (kind === 'total') total(name, help, read)
       else gauge(name, help, read, aggregator)
+    }
+    for (const { name, help, kind, label, read, aggregator = 'sum' } of this.#deps.labelled ?? []) {
+      if (kind === 'total') {
+        labelled(name, help, label, read)
+        continue
+      }
+      new Gauge({
+        name,
+        help,
+        aggregator,
+        labelNames: [label],
+        registers: [registry],
+        collect() {
+          this.reset()
+          for (const [value, number] of read()) this.set({ [label]: value }, number)
+        },
+      })
     }
     if (deadLetters) {
       gauge('livemessages_dead_letters_kept', 'Dead letters in the table', () => deadLetters.kept, 'max')

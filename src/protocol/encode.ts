@@ -58,6 +58,10 @@ export function encodeFrame(frame: ServerFrame): string {
       const { type, channel, code, message } = frame
       return JSON.stringify({ type, channel, code, message })
     }
+    case 'forgotten': {
+      const { type, channel, ids, key } = frame
+      return JSON.stringify({ type, channel, ids, key })
+    }
     case 'welcome': {
       const { type, session, user, pingMs, version } = frame
       return JSON.stringify({ type, session, user, ping: pingMs, version })

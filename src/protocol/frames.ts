@@ -18,6 +18,7 @@ export type ServerFrame =
   | UnsubscribedFrame
   | PresenceFrame
   | EventFrame
+  | ForgottenFrame
   | ReconnectFrame
   | PongFrame
 
@@ -102,6 +103,15 @@ export interface EventFrame {
   readonly args: Args
   /** Only where an `ack` is wanted. */
   readonly id?: FrameId | undefined
+}
+
+/** What a channel does not have any more: these messages, or the one of a key, or all that it had. */
+export interface ForgottenFrame {
+  readonly type: 'forgotten'
+  readonly channel: string
+  readonly ids?: readonly string[]
+  /** Of a conflated channel. */
+  readonly key?: string | number
 }
 
 export interface ReconnectFrame {

@@ -25,18 +25,38 @@ export function restOf(channel: string): string {
 }
 
 /**
- * The channel of one user in a subsystem with `access: 'user'`: `userChannel('messages', '42')` is `messages:42`.
+ * The channel of one user in a subsystem with `access: 'user'`: `userChannel('messages', '42')` is `messages:42`. With a
+ * database, where the subsystem runs per database: `userChannel('messages', '42', 'b')` is `messages:b:42`.
  * @throws {TypeError} for nobody, which data that lacks a field can make of any type: `messages:undefined` would be
  *   somebody's
  */
-export function userChannel(subsystem: string, user: string): string {
+export function userChannel(subsystem: string, user: string, database?: string | null): string {
   const given: unknown = user
   if (given === undefined || given === null || given === '') {
     throw new TypeError(
       `expected a user's id for a channel of '${subsystem}', got ${given === '' ? 'an empty text' : String(given)}`,
     )
   }
-  return `${subsystem}:${userRest(user)}`
+  const channel = `${subsystem}:${userRest(user)}`
+  return database === undefined || database === null ? channel : inDatabase(channel, database)
+}
+
+/** A channel that leaves its database out, with it: `messages:42` in `b` is `messages:b:42`. */
+export function inDatabase(channel: string, database: string): string {
+  return `${subsystemOf(channel)}:${database}:${restOf(channel)}`
+}
+
+/** A channel that names its database, without: `messages:b:42` is `messages:42`. */
+export function withoutDatabase(channel: string): string {
+  const start = channel.indexOf(':') + 1
+  return channel.slice(0, start) + channel.slice(channel.indexOf(':', start) + 1)
+}
+
+/** The database in the channel of a subsystem that runs per database; null where none is named. */
+export function databasePartOf(channel: string): string | null {
+  const start = channel.indexOf(':') + 1
+  const end = channel.indexOf(':', start)
+  return end === -1 ? null : channel.slice(start, end)
 }
 
 const SAFE = /^[A-Za-z0-9_.:@-]+$/

@@ -1,6 +1,6 @@
 import { formatAddress } from '../listeners/address.ts'
 import type { Address } from '../listeners/listener.ts'
-import { FORWARDING_HEADERS } from './closed.ts'
+import { deletedHeaders } from './closed.ts'
 import { nodeName, openFolders, portSuffix, type ProxyPlan, seconds } from './plan.ts'
 
 /** What `a2enmod` must be told: all that the config uses and Debian does not load by itself. */
@@ -63,7 +63,9 @@ H2MaxWorkers 512
     ProxyPreserveHost On
     # What a client says of where it comes from is not passed on.
     ProxyAddHeaders Off
-${FORWARDING_HEADERS.map((name) => `    RequestHeader unset ${name}`).join('\n')}
+${deletedHeaders(plan.userHeader)
+  .map((name) => `    RequestHeader unset ${name}`)
+  .join('\n')}
     RequestHeader set X-Forwarded-For "expr=%{REMOTE_ADDR}"
     RequestHeader set X-Forwarded-Proto "expr=%{REQUEST_SCHEME}"
     # A message leaves when it comes: mod_deflate, where it is on, would hold it back.

@@ -20,3 +20,11 @@ export const FORWARDING_HEADERS: readonly string[] = [
   'X-Real-IP',
   'Proxy',
 ]
+
+/** Those, and the one by which the daemon is told the user, where there is one. */
+export function deletedHeaders(userHeader: string | null): readonly string[] {
+  if (userHeader === null || FORWARDING_HEADERS.some((name) => name.toLowerCase() === userHeader)) {
+    return FORWARDING_HEADERS
+  }
+  return [...FORWARDING_HEADERS, userHeader]
+}

@@ -47,7 +47,7 @@ ${bindings(plan)}
     http-request del-header x-forwarded- -m beg
     http-request del-header x-real-ip
     http-request del-header proxy
-${address(plan)}
+${userHeader(plan)}${address(plan)}
 ${socketIoRule(paths)}    default_backend livemessages
 
 backend livemessages
@@ -80,6 +80,11 @@ function bindings({ certificate, port, tlsPort }: ProxyPlan): string {
 function toTls(port: number, tlsPort: number): string {
   if (port === 80 && tlsPort === 443) return 'scheme https'
   return `location https://%[req.hdr(host),regsub(:[0-9]+$,)]${portSuffix(tlsPort)}%[pathq]`
+}
+
+/** Whoever sets it for those that it knows does so below. */
+function userHeader({ userHeader: name }: ProxyPlan): string {
+  return name === null ? '' : `    http-request del-header ${name}\n`
 }
 
 function address({ proxyProtocol, certificate }: ProxyPlan): string {

@@ -1,6 +1,6 @@
 import { formatAddress } from '../listeners/address.ts'
 import type { Address } from '../listeners/listener.ts'
-import { FORWARDING_HEADERS, NOT_FOUND, PLAIN_PATH } from './closed.ts'
+import { deletedHeaders, NOT_FOUND, PLAIN_PATH } from './closed.ts'
 import { portSuffix, type ProxyPlan, seconds } from './plan.ts'
 
 /** A whole nginx.conf, for nginx 1.18 and later. */
@@ -88,7 +88,8 @@ ${
         # With its port: pages of the same host are let in by it.
         proxy_set_header Host $http_host;
         # What a client says of where it comes from is not passed on.
-${FORWARDING_HEADERS.filter((name) => !OWN.includes(name))
+${deletedHeaders(plan.userHeader)
+  .filter((name) => !OWN.includes(name))
   .map((name) => `        proxy_set_header ${name} "";`)
   .join('\n')}
         proxy_set_header X-Forwarded-For $remote_addr;

@@ -12,6 +12,8 @@ export interface ProxyPlan {
   /** HAProxy only: the client's address goes by a PROXY v2 header in place of X-Forwarded-For. */
   readonly proxyProtocol: boolean
   readonly paths: PublicPaths
+  /** The header by which the daemon is told the user (`auth.header`): what clients send of it is deleted. */
+  readonly userHeader: string | null
   /** A body that is longer is refused. */
   readonly bodyBytes: number
   /** No answer and no frame may be silent for longer: what is, is dead. */
@@ -75,6 +77,7 @@ export function planProxy(config: Config, options: PlanOptions = {}): ProxyPlan 
     tlsPort,
     proxyProtocol,
     paths: publicPaths(config),
+    userHeader: config.auth.header,
     bodyBytes: Math.max(LEAST_BODY_BYTES, config.limits.publicationBytes),
     silenceMs: Math.max(LONGEST_POLL_MS, 2 * config.pingMs + config.pongMs) + 15_000,
     trust: [...new Set(nodes.map(trustOf))],
@@ -91,7 +94,9 @@ export function publicPaths({ calls, predecessors, socketio, engineio }: PathsCo
       ...['/ws', '/sse', '/poll', '/stream', '/command'],
       ...calls.aliases.keys(),
       // `POST /publish/` is for applications.
-      ...(predecessors === null ? [] : ['/listen', '/get_messages', '/messages'].flatMap(withSlash)),
+      ...(predecessors?.addresses !== true
+        ? []
+        : ['/listen', '/get_messages', '/messages'].flatMap(withSlash)),
     ],
     folders: [`${calls.prefix}/`, '/client/'],
     sticky: [socketio, engineio]

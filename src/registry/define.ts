@@ -2,6 +2,9 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Log } from '../ops/log.ts'
 import type { Migrations } from '../database/migration.ts'
 import type { MaybePromise, Notification } from '../sources/source.ts'
+import type { Database, PublishOptions } from './database.ts'
+
+export type { Database, PublishOptions, Transaction } from './database.ts'
 
 /** Whoever is behind a connection. */
 export interface User {
@@ -12,6 +15,10 @@ export interface User {
   readonly expires?: number
   /** The database whose user this is, where there are several; user 42 of one is not user 42 of another. @default the home one */
   readonly database?: string
+  /** When the token or the session began, milliseconds since 1970: a revocation refuses those that began before it. */
+  readonly issued?: number
+  /** The token's own id (`jti`), by which it can be revoked alone. */
+  readonly token?: string
   /** Channel patterns of the token (`chat:*`) beside the policies. */
   readonly channels?: { readonly subscribe?: readonly string[]; readonly publish?: readonly string[] }
 }
@@ -61,7 +68,8 @@ export interface AckOptions {
 /** Whom an event goes to, on whichever nodes they are. */
 export type EmitTarget =
   | { readonly session: string }
-  | { readonly user: string }
+  /** Of the home database, or of that one. */
+  | { readonly user: string; readonly database?: string }
   /** All who are subscribed to it. */
   | { readonly channel: string }
   | { readonly all: true }
@@ -106,29 +114,33 @@ export interface Present {
 export interface Connections extends Iterable<Connection> {
   readonly size: number
   get(session: string): Connection | undefined
-  /** All connections of a user. */
-  of(user: string): readonly Connection[]
+  /** All connections of a user. @param database @default the home one */
+  of(user: string, database?: string | null): readonly Connection[]
   /** All connections on a channel. */
   on(channel: string): readonly Connection[]
+  /** All that are both: `{ user, channel }`. */
+  filter(by: ConnectionFilter): readonly Connection[]
 }
 
-/** The part of a `pg` pool that modules use. */
-export interface Database {
-  // The caller says what the columns are, as with pg.
-  // oxlint-disable-next-line typescript-eslint/no-unnecessary-type-parameters
-  query<Row extends Record<string, unknown> = Record<string, unknown>>(
-    text: string,
-    values?: readonly unknown[],
-  ): Promise<{ rows: Row[]; rowCount: number | null }>
-  /** Runs `work` in a transaction: committed when it resolves, rolled back when it rejects. */
-  transaction<T>(work: (db: Database) => Promise<T>): Promise<T>
+/** Which connections; what is left out may be anything. */
+export interface ConnectionFilter {
+  /** Null: those of nobody. */
+  readonly user?: string | null
+  /** Of which database; null: the home one. @default with `user` the home one, otherwise any */
+  readonly database?: string | null
+  readonly channel?: string
+  readonly transport?: string
 }
 
-export interface PublishOptions {
-  /** A second publication with the same key within the window is not delivered again. */
-  readonly key?: string
-  /** A session that is not to get it. */
-  readonly exclude?: string
+/** How another action is called. */
+export interface CallOptions {
+  /** As this user; only for what runs for nobody: senders, `start`, `authenticate`. @default nobody */
+  readonly as?: string
+}
+
+export interface BroadcastOptions {
+  /** A session that is not to get it; null: all get it. @default 'me': the client for which this runs, where there is one */
+  readonly exclude?: string | null
 }
 
 /** What every module gets. */
@@ -137,17 +149,39 @@ export interface BaseContext {
   /** Aborted when the deadline passes or the daemon stops, as long as this run of the module is under way. */
   readonly signal: AbortSignal
   /**
-   * The home database.
+   * The database that this runs for: the user's, that of the notification, otherwise the home one.
    * @throws {ClientError} `unavailable` on use where none is configured
    */
   readonly db: Database
-  /** Resolves with the cursor of the publication; null on a transient channel. */
+  /** Its name; null without a database. */
+  readonly database: string | null
+  /** All databases of the config by name, the home one among them: `databases['b']`. A name that is none throws. */
+  readonly databases: Readonly<Record<string, Database>>
+  /**
+   * Publishes at once, also within a transaction's callback: there `publish` of the transaction is the right one.
+   * Resolves with the cursor of the publication; null on a transient channel.
+   * @throws {LivemessageError} PUBLISH_REFUSED: the channel is none
+   * @throws {ClientError} too_large, conflict, unavailable
+   */
   publish(channel: string, data: unknown, options?: PublishOptions): Promise<{ id: string | null }>
   /**
    * Sends an event to clients of all nodes: at most once to each, now or never.
    * @throws {ClientError} unavailable
    */
   emit(target: EmitTarget, event: string, args?: readonly unknown[], options?: EmitOptions): Promise<Emitted>
+  /**
+   * Sends an event to all clients of all nodes but the one for which this runs; to that one too with `exclude: null`.
+   * @throws {ClientError} unavailable
+   */
+  broadcast(event: string, args?: readonly unknown[], options?: BroadcastOptions): Promise<Emitted>
+  /**
+   * Runs another action, in this process and for the same user and connection: its access is checked, the `call` hook is
+   * asked, the data validated. Resolves with what it returned, as it is; within this run's deadline.
+   * @throws {ClientError} what the action throws; limit_exceeded: 16 actions call one another
+   */
+  // The caller says what it resolves with, as with `query`.
+  // oxlint-disable-next-line typescript-eslint/no-unnecessary-type-parameters
+  call<Result = unknown>(action: string, data?: unknown, options?: CallOptions): Promise<Result>
   /**
    * Who is on a channel, on all nodes.
    * @throws {ClientError} unavailable
@@ -164,12 +198,16 @@ export interface ActionContext extends BaseContext {
   readonly session: string | null
   /** Null for a call over HTTP without a session. */
   readonly connection: Connection | null
+  /** The connection's, for whatever your modules keep with it; without a connection an empty one of this run. */
+  readonly bag: Map<string, unknown>
 }
 
 export interface HookContext extends BaseContext {
   readonly user: string | null
   readonly session: string | null
   readonly connection: Connection | null
+  /** As an action's. */
+  readonly bag: Map<string, unknown>
 }
 
 type InputOf<S> = S extends StandardSchemaV1 ? StandardSchemaV1.InferOutput<S> : unknown
@@ -214,6 +252,49 @@ export interface SubscribeRequest {
 /** May this client subscribe? False, or a thrown ClientError, refuses. */
 export type SubscribeHook = (request: SubscribeRequest, context: HookContext) => MaybePromise<boolean>
 
+/** A client has left a channel. */
+export interface UnsubscribeEvent extends SubscribeRequest {
+  /** It asked to, or was taken off; its connection has ended; so has its node. */
+  readonly reason: 'unsubscribed' | 'disconnected' | 'node lost'
+}
+
+/** Of a node that was lost the context's `connection` only tells what was known of it. */
+export type UnsubscribeHook = (event: UnsubscribeEvent, context: HookContext) => MaybePromise<void>
+
+/** Somebody is on a channel where nobody was, or nobody any more, on all nodes. */
+export interface OccupancyEvent extends SubscribeRequest {
+  /** Milliseconds since 1970. */
+  readonly time: number
+}
+
+/** The first subscriber of a channel has come. Once on all nodes, not on the one that it came to. */
+export type OccupiedHook = (event: OccupancyEvent, context: BaseContext) => MaybePromise<void>
+
+/** The last subscriber of a channel has left. */
+export type VacatedHook = (event: OccupancyEvent, context: BaseContext) => MaybePromise<void>
+
+/** Whose data is to be forgotten. */
+export interface ForgetRequest {
+  /** The user's id. */
+  readonly user: string
+  /** The database whose user it is, by its name in the config; null: the home one. */
+  readonly database: string | null
+}
+
+/**
+ * Forgets what the subsystem itself keeps of a user, and says how many records that were; nothing counts as none. It may
+ * be asked again: what is gone already is no error. What the journal keeps of the user's channels goes afterwards.
+ */
+export type ForgetHook = (request: ForgetRequest, context: BaseContext) => MaybePromise<number | void>
+
+/** What a `publish` hook is asked. */
+export interface PublishRequest extends SubscribeRequest {
+  readonly data: unknown
+}
+
+/** May this client publish this? The policy is asked first. False, or a thrown ClientError, refuses. */
+export type PublishHook = (request: PublishRequest, context: HookContext) => MaybePromise<boolean>
+
 /** What an `authenticate` hook is given: the handshake and, where there was one, the token. */
 export interface Credentials {
   readonly token: string | null
@@ -221,6 +302,8 @@ export interface Credentials {
   readonly cookies: Readonly<Record<string, string>>
   readonly address: string
   readonly query: Readonly<Record<string, string>>
+  /** Whom a trusted proxy named (`auth.header`). */
+  readonly user?: string
   /** What a Socket.IO client gave as `auth`. */
   readonly auth?: Readonly<Record<string, unknown>>
 }

@@ -6,8 +6,9 @@ import { messageOf } from '../errors.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { Run, type Services } from './context.ts'
 import { pending, withDeadline } from './deadline.ts'
-import type { Connection } from './define.ts'
+import type { CallOptions, Connection } from './define.ts'
 import type { LoadedAction, Registry } from './registry.ts'
+import type { Turns } from './watch.ts'
 
 /** One call of an action. */
 export interface Call {
@@ -18,40 +19,101 @@ export interface Call {
   readonly connection: Connection | null
   /** Who calls, where there is no connection. @default nobody */
   readonly user?: string | null
+  /** Whose user it is, where there is no connection; null: the home one's. @default null */
+  readonly database?: string | null
 }
 
 /** The rules a call runs under. */
 export interface DispatchRules {
   readonly registry: Registry
-  readonly limits: Pick<Limits, 'callMs'>
+  readonly limits: Pick<Limits, 'callMs' | 'replyBytes'>
   accessOf(subsystem: string): Access
 }
+
+/** Actions that call one another, at most. */
+const MAX_DEPTH = 16
 
 /**
  * Runs the action of a call. Returns the result as JSON text: at once when the action returned at once.
  * @throws {ClientError} as told to the client; whatever else an action throws becomes `internal`
  */
 export function dispatch(call: Call, rules: DispatchRules, services: Services): MaybePromise<string> {
+  return perform(call, rules, services, 0, Infinity, write)
+}
+
+/**
+ * Runs an action for another module, whose user and connection it has, and whose deadline. Resolves with what it returned.
+ * @throws {ClientError} as `dispatch`; limit_exceeded
+ * @throws {TypeError} for a name that is none, and for `as` where there is a user already
+ */
+export async function callWithin(
+  outer: Run,
+  name: string,
+  data: unknown,
+  { as }: CallOptions,
+  rules: DispatchRules,
+  services: Services,
+): Promise<unknown> {
+  if (typeof name !== 'string')
+    throw new TypeError(`call: expected '<subsystem>.<action>', got ${typeof name}`)
+  if (as !== undefined && (typeof as !== 'string' || outer.connection !== null || outer.user !== null)) {
+    throw new TypeError('call: `as` is for what runs for nobody, and expects the id of a user')
+  }
+  if (outer.depth === MAX_DEPTH) {
+    throw new ClientError('limit_exceeded', `${name}: ${MAX_DEPTH} actions called one another already`)
+  }
+  const leftMs = outer.ended ? Infinity : Math.max(0, Math.ceil(outer.deadline - performance.now()))
+  const { connection, database } = outer
+  const call = { name, data, connection, user: as ?? outer.user, database }
+  return perform(call, rules, services, outer.depth + 1, leftMs, asItIs)
+}
+
+/** What is made of a result. */
+type Finish<T> = (value: unknown, action: LoadedAction, rules: DispatchRules, services: Services) => T
+
+function perform<T>(
+  call: Call,
+  rules: DispatchRules,
+  services: Services,
+  depth: number,
+  mostMs: number,
+  finish: Finish<T>,
+): MaybePromise<T> {
   const action = rules.registry.actions.get(call.name)
   if (action === undefined) throw unknownAction(call.name)
   checkAccess(action, rules, call)
-  const run = new Run(services, action.subsystem, action.name, call.connection, call.user)
-  const deadlineMs = action.timeoutMs ?? rules.limits.callMs
-  const hook = rules.registry.hooks.call
+  const { turns } = services
+  let began = performance.now()
+  const ownMs = action.timeoutMs ?? rules.limits.callMs
+  const deadlineMs = mostMs < ownMs ? mostMs : ownMs
+  const deadline = began + deadlineMs
+  const run = new Run(
+    services,
+    action.subsystem,
+    action.name,
+    call.connection,
+    call.user,
+    deadline,
+    depth,
+    call.database,
+  )
   let result: unknown
   let work: Promise<unknown> | null
   try {
-    if (hook === null && action.input === null) result = action.handle(call.data, run)
-    else result = prepareAndHandle(call, action, rules, run)
+    if (rules.registry.hooks.call === null && action.input === null) result = action.handle(call.data, run)
+    else result = prepareAndHandle(call, action, rules, run, turns)
     work = pending(result)
+    if (work === null) {
+      run.end()
+      return finish(result, action, rules, services)
+    }
   } catch (error) {
     run.end()
     throw toldToClient(error, action, services)
+  } finally {
+    turns.ran(call.name, began)
   }
-  if (work === null) {
-    run.end()
-    return write(result, action, services)
-  }
+  turns.wait(run)
   return withDeadline(work, deadlineMs, call.name, {
     onTimeout: (error) => {
       run.abort(error)
@@ -61,10 +123,17 @@ export function dispatch(call: Call, rules: DispatchRules, services: Services): 
   }).then(
     (value) => {
       run.end()
-      return write(value, action, services)
+      turns.done(run)
+      began = performance.now()
+      try {
+        return finish(value, action, rules, services)
+      } finally {
+        turns.ran(call.name, began)
+      }
     },
     (error: unknown) => {
       run.end()
+      turns.done(run)
       throw toldToClient(error, action, services)
     },
   )
@@ -75,10 +144,17 @@ function prepareAndHandle(
   action: LoadedAction,
   rules: DispatchRules,
   run: Run,
+  turns: Turns,
 ): MaybePromise<unknown> {
   const hook = rules.registry.hooks.call
-  const asked = hook?.({ subsystem: action.subsystem, action: action.name, data: call.data }, run)
-  const allowed = pending(asked)
+  if (hook === null) return validateAndHandle(call.data, action, run)
+  const began = performance.now()
+  let allowed: Promise<void> | null
+  try {
+    allowed = pending(hook({ subsystem: action.subsystem, action: action.name, data: call.data }, run))
+  } finally {
+    turns.ran('hooks.call', began)
+  }
   if (allowed !== null) return allowed.then(() => validateAndHandle(call.data, action, run))
   return validateAndHandle(call.data, action, run)
 }
@@ -117,12 +193,29 @@ function checkAccess(action: LoadedAction, rules: DispatchRules, { connection, u
   throw new ClientError('unauthenticated', `${action.subsystem}.${action.name} is for authenticated users`)
 }
 
-function write(value: unknown, action: LoadedAction, services: Services): string {
+function asItIs(value: unknown): unknown {
+  return value
+}
+
+function write(value: unknown, action: LoadedAction, rules: DispatchRules, services: Services): string {
+  let json: string
   try {
-    return writeJson(value)
+    json = writeJson(value)
   } catch (error) {
     throw toldToClient(new TypeError(`the result can't be JSON: ${messageOf(error)}`), action, services)
   }
+  const most = rules.limits.replyBytes
+  if (json.length * 3 > most && Buffer.byteLength(json) > most) throw tooLarge(json, most, action, services)
+  return json
+}
+
+function tooLarge(json: string, most: number, action: LoadedAction, { log }: Services): ClientError {
+  const { subsystem, name, path } = action
+  log.error({ subsystem, action: name, path, bytes: Buffer.byteLength(json) }, 'the result is too large')
+  return new ClientError(
+    'too_large',
+    `the result of ${subsystem}.${name} is over ${most} bytes: ask for less`,
+  )
 }
 
 /** A ClientError goes to the client as it is; of anything else it learns nothing but that it happened. */
@@ -139,7 +232,7 @@ function reportLate(error: unknown, action: LoadedAction, services: Services): v
   // It heeded its signal, or never came to run: the deadline was logged already.
   if (isClientError(error) && error.code === 'timeout') return
   services.log.warn(
-    { subsystem: action.subsystem, action: action.name, err: error },
+    { subsystem: action.subsystem, action: action.name, path: action.path, err: error },
     'action failed after its deadline',
   )
 }

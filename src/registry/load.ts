@@ -8,9 +8,14 @@ import { isRecord } from '../config/values.ts'
 import { ConfigError } from '../errors.ts'
 import type { Problem } from '../errors.ts'
 import { PUBLICATIONS_NOTIFY } from '../protocol/names.ts'
-import type { SubscribeHook } from './define.ts'
-import { RESERVED } from './registry.ts'
-import type { LoadedAction, LoadedHooks, LoadedModule, LoadedSender, Registry } from './registry.ts'
+import type {
+  LoadedAction,
+  LoadedHooks,
+  LoadedModule,
+  LoadedSender,
+  Registry,
+  SubsystemHooks,
+} from './registry.ts'
 import { isFault, resolveReference } from './resolve-reference.ts'
 import type { Fault } from './resolve-reference.ts'
 import { isFunction, nameOf, readAction, readMigrations, readSender } from './shape.ts'
@@ -32,6 +37,15 @@ export async function loadRegistry(config: Config, loader: ModuleLoader): Promis
 
 const HOOKS: readonly HookName[] = ['authenticate', 'connect', 'disconnect', 'message', 'call', 'start']
 
+const SUBSYSTEM_HOOKS: readonly (keyof SubsystemHooks)[] = [
+  'subscribe',
+  'unsubscribe',
+  'publish',
+  'occupied',
+  'vacated',
+  'forget',
+]
+
 /** A registry in the making. */
 class Build {
   readonly #config: Config
@@ -41,7 +55,14 @@ class Build {
   readonly #actions = new Map<string, LoadedAction>()
   readonly #senders = new Map<string, LoadedSender>()
   readonly #notify = new Map<string, string[]>()
-  readonly #subscribe = new Map<string, SubscribeHook>()
+  readonly #subsystemHooks: { [Name in keyof SubsystemHooks]: Map<string, SubsystemHooks[Name]> } = {
+    subscribe: new Map(),
+    unsubscribe: new Map(),
+    publish: new Map(),
+    occupied: new Map(),
+    vacated: new Map(),
+    forget: new Map(),
+  }
   readonly #hooks: { -readonly [Name in HookName]: LoadedHooks[Name] } = {
     authenticate: null,
     connect: null,
@@ -61,17 +82,13 @@ class Build {
 
   async add(subsystem: string, key: string, reference: ModuleReference): Promise<void> {
     const place = keyOf(['ACTIONS', subsystem, key])
-    if (key !== 'sender' && key !== 'subscribe' && RESERVED.some((reserved) => reserved === key)) {
-      const message = `hooks of this name come with a later version; no action can be called '${key}'`
-      this.#fail(place, { code: 'CONFIG_INVALID', message })
-      return
-    }
     const found = await this.#load(place, key, reference)
     if (found === null) return
     const { value, path } = found
+    const hook = SUBSYSTEM_HOOKS.find((known) => known === key)
     if (key === 'sender') this.#addSender(place, subsystem, value, path)
-    else if (key === 'subscribe') {
-      if (isFunction<SubscribeHook>(value)) this.#subscribe.set(subsystem, value)
+    else if (hook !== undefined) {
+      if (isFunction<() => never>(value)) this.#subsystemHooks[hook].set(subsystem, value)
       else this.#wrongShape(place, path, [`expected a function, got ${nameOf(value)}`])
       this.#modules.push({ subsystem, key, kind: 'hook', path })
     } else {
@@ -108,7 +125,7 @@ class Build {
       actions: this.#actions,
       senders: this.#senders,
       notify: this.#notify,
-      subscribe: this.#subscribe,
+      ...this.#subsystemHooks,
       hooks: this.#hooks,
       modules: this.#modules,
       migrations: [...this.#migrations.values()],

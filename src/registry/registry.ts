@@ -6,15 +6,38 @@ import type {
   CallHook,
   ConnectHook,
   DisconnectHook,
+  ForgetHook,
   MessageHook,
+  OccupiedHook,
+  PublishHook,
   SenderDefinition,
   StartHook,
   SubscribeHook,
+  UnsubscribeHook,
+  VacatedHook,
 } from './define.ts'
 import type { MaybePromise } from '../sources/source.ts'
 
 /** Keys of a subsystem that are no actions. */
-export const RESERVED = ['sender', 'subscribe', 'unsubscribe', 'publish', 'occupied', 'vacated'] as const
+export const RESERVED = [
+  'sender',
+  'subscribe',
+  'unsubscribe',
+  'publish',
+  'occupied',
+  'vacated',
+  'forget',
+] as const
+
+/** Hooks of subsystems, by name. */
+export interface SubsystemHooks {
+  readonly subscribe: SubscribeHook
+  readonly unsubscribe: UnsubscribeHook
+  readonly publish: PublishHook
+  readonly occupied: OccupiedHook
+  readonly vacated: VacatedHook
+  readonly forget: ForgetHook
+}
 
 /** An action, loaded and ready. */
 export interface LoadedAction {
@@ -68,6 +91,11 @@ export interface Registry {
   readonly notify: ReadonlyMap<string, readonly string[]>
   /** `subscribe` hooks by subsystem. */
   readonly subscribe: ReadonlyMap<string, SubscribeHook>
+  readonly unsubscribe: ReadonlyMap<string, UnsubscribeHook>
+  readonly publish: ReadonlyMap<string, PublishHook>
+  readonly occupied: ReadonlyMap<string, OccupiedHook>
+  readonly vacated: ReadonlyMap<string, VacatedHook>
+  readonly forget: ReadonlyMap<string, ForgetHook>
   readonly hooks: LoadedHooks
   /** Everything, in the order of the config. */
   readonly modules: readonly LoadedModule[]

@@ -3,6 +3,7 @@ import { LeaseLost } from '../journal/journal.ts'
 import { isClientError } from '../protocol/codes.ts'
 import { backoffMs, pause } from '../backoff.ts'
 import type { Retry } from '../backoff.ts'
+import { Hopeless } from './source.ts'
 import type { MaybePromise, Notification, SourceHandlers, Taken } from './source.ts'
 import type { Watch } from './stall.ts'
 
@@ -130,6 +131,7 @@ class Attempts {
 function gradeOf(error: unknown): 'outage' | 'failed' | 'never' {
   if (!isClientError(error)) return 'failed'
   if (error.code === 'unavailable') return 'outage'
+  if (error instanceof Hopeless) return 'never'
   return error.code === 'internal' || error.code === 'timeout' ? 'failed' : 'never'
 }
 

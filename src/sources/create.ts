@@ -1,4 +1,4 @@
-import type { BrokerConfig, PostgresConfig } from '../config/config.ts'
+import type { BrokerConfig, PredecessorsConfig } from '../config/config.ts'
 import type { Notifications } from '../database/notifications.ts'
 import type { Log } from '../ops/log.ts'
 import { PUBLICATIONS_NOTIFY } from '../protocol/names.ts'
@@ -6,6 +6,7 @@ import type { Registry } from '../registry/registry.ts'
 import type { AmqpSource } from './amqp.ts'
 import type { QueueSpec } from './amqp-topology.ts'
 import type { Duty } from './duty.ts'
+import type { OldPublishers } from './longpolling.ts'
 import type { PostgresSource } from './postgres.ts'
 import type { Source } from './source.ts'
 
@@ -16,12 +17,16 @@ export interface SourcesOptions {
   readonly notifications?: Notifications
   /** Where several nodes hear the same. */
   readonly duty?: Duty
+  /** The database of `listenUrl`, as the config names it. */
+  readonly database: string | null
   /** Further databases of that server. */
-  readonly databases: PostgresConfig['databases']
+  readonly further: readonly { readonly name: string; readonly listenUrl: string }[]
   readonly broker: BrokerConfig | null
   /** Every subsystem that the config knows. */
   readonly subsystems: Iterable<string>
   readonly registry: Registry
+  /** Whose publishers are heard, too. */
+  readonly predecessors: PredecessorsConfig | null
   /** The largest body of a queue's message. */
   readonly maxBodyBytes: () => number
   readonly log: Log
@@ -36,17 +41,38 @@ export interface Sources {
 
 /** Loads the clients of those servers only that the config has. */
 export async function createSources(options: SourcesOptions): Promise<Sources> {
-  const { listenUrl, broker } = options
-  const databases = listenUrl === null ? [] : await postgresSources(listenUrl, options)
-  const amqp = broker === null ? [] : [await amqpSource(broker, options)]
+  const { listenUrl, broker, predecessors } = options
+  // An iterator can be gone through once.
+  let known: Known = { registry: options.registry, subsystems: new Set(options.subsystems) }
+  const old = predecessors === null ? undefined : oldPublishers(predecessors, () => known)
+  const databases = listenUrl === null ? [] : await postgresSources(listenUrl, options, old)
+  const amqp = broker === null ? [] : [await amqpSource(broker, { ...options, subsystems: known.subsystems })]
   return {
     all: [...databases, ...amqp],
-    async apply(next, subsystems) {
+    async apply(next, wanted) {
+      const subsystems = new Set(wanted)
+      known = { registry: next, subsystems }
       const changes = [
         ...databases.map((source) => source.setNotify(next.notify)),
         ...amqp.map((source) => source.setQueues(broker === null ? [] : queuesOf(broker, next, subsystems))),
       ]
       await Promise.all(changes)
+    },
+  }
+}
+
+interface Known {
+  readonly registry: Registry
+  readonly subsystems: ReadonlySet<string>
+}
+
+function oldPublishers({ notify, subsystem }: PredecessorsConfig, known: () => Known): OldPublishers {
+  return {
+    names: notify,
+    subsystem,
+    hasSender(name) {
+      const { registry, subsystems } = known()
+      return registry.senders.has(name) || (subsystems.has(name) ? false : undefined)
     },
   }
 }
@@ -61,26 +87,25 @@ async function amqpSource(
 
 async function postgresSources(
   url: string,
-  { databases, notifications, duty, registry, log }: SourcesOptions,
+  { database, further, notifications, duty, registry, log }: SourcesOptions,
+  old: OldPublishers | undefined,
 ): Promise<PostgresSource[]> {
   const { createPostgresSource } = await import('./postgres.ts')
-  const own = databaseOf(url)
-  const common = { channel: PUBLICATIONS_NOTIFY, notify: registry.notify, log, ...(duty && { duty }) }
+  const common = { channel: PUBLICATIONS_NOTIFY, notify: registry.notify, old, log, ...(duty && { duty }) }
   const home = createPostgresSource({
     ...common,
     name: 'postgres',
     listen: notifications ?? { url },
-    database: own,
+    ...(database !== null && { database }),
   })
-  const others = databases.filter((database) => database !== own)
   return [
     home,
-    ...others.map((database) =>
+    ...further.map(({ name, listenUrl }) =>
       createPostgresSource({
         ...common,
-        name: `postgres:${database}`,
-        listen: { url: withDatabase(url, database) },
-        database,
+        name: `postgres:${name}`,
+        listen: { url: listenUrl },
+        database: name,
       }),
     ),
   ]
@@ -91,14 +116,4 @@ function queuesOf({ exchange }: BrokerConfig, registry: Registry, subsystems: It
     subsystem,
     queue: registry.senders.get(subsystem)?.queue ?? `${exchange}.${subsystem}`,
   }))
-}
-
-function databaseOf(url: string): string {
-  return decodeURIComponent(new URL(url).pathname.slice(1))
-}
-
-function withDatabase(url: string, database: string): string {
-  const other = new URL(url)
-  other.pathname = `/${encodeURIComponent(database)}`
-  return other.href
 }

@@ -36,7 +36,7 @@ interface Item {
   readonly lane: Fifo<Item>
   /** The order in which they were heard. */
   readonly number: number
-  /** On the duty's own clock. */
+  /** On the clock of its source. */
   since: number
   /** Handed over, and not yet settled. */
   handed: boolean
@@ -65,7 +65,8 @@ export class Duty {
   readonly #lanes = new Map<string, Fifo<Item>>()
   readonly #marks = new Map<string, Fifo<Item>>()
   readonly #settled = new Settled()
-  readonly #clock = new Clock()
+  /** One a source: that one is down must not make the others' notifications older, nor younger. */
+  readonly #clocks = new Map<string, Clock>()
   #term: Term | null = null
   #heard = 0
   #handed = 0
@@ -138,7 +139,7 @@ export class Duty {
 
   /** A source lost its connection, or has one again: what is kept does not age while nothing can be heard. */
   listening(source: string, up: boolean): void {
-    this.#clock.run(source, up)
+    this.#clockOf(source).run(up)
   }
 
   /** Forgets everything: nothing is handed over any more. */
@@ -217,7 +218,7 @@ export class Duty {
       if (outcome === 'handled' && !item.journaled) this.#settled.late(item.mark)
     } else {
       item.returned = true
-      item.since = this.#clock.now
+      item.since = this.#clockOf(item.heard.notification.source).now
       // Refused, and told nothing of it: the lease is taken for lost until the next renewal could say more.
       if (this.#term === term && !term.over.signal.aborted && !item.handover.stopped) {
         this.#end()
@@ -237,7 +238,7 @@ export class Duty {
       mark,
       lane,
       number: ++this.#heard,
-      since: this.#clock.now,
+      since: this.#clockOf(source).now,
       handed: false,
       returned: false,
       journaled: false,
@@ -286,10 +287,9 @@ export class Duty {
   #age(): void {
     this.#ageing ??= setTimeout(() => {
       this.#ageing = null
-      const before = this.#clock.now - this.#options.keepMs
       for (const [name, lane] of this.#lanes) {
         for (const item of lane) {
-          if (item.since > before) break
+          if (item.since > this.#clockOf(item.heard.notification.source).now - this.#options.keepMs) break
           // One that this node hands over as soon as it has caught up is not too late.
           if (!item.handed && this.#term === null) this.#remove(item)
         }
@@ -298,6 +298,12 @@ export class Duty {
       this.#settled.age()
       if (this.size > 0 || this.#settled.size > 0) this.#age()
     }, 1_000).unref()
+  }
+
+  #clockOf(source: string): Clock {
+    let clock = this.#clocks.get(source)
+    if (clock === undefined) this.#clocks.set(source, (clock = new Clock()))
+    return clock
   }
 
   /** Resolves when nothing is handed over and unsettled. */
@@ -310,22 +316,22 @@ export class Duty {
   }
 }
 
-/** Milliseconds, of which those do not count in which a source was down. */
+/** Milliseconds, of which those do not count in which the source was down. */
 class Clock {
-  readonly #down = new Set<string>()
   #lost = 0
-  #since = 0
+  /** When it went down; null while it is up. */
+  #since: number | null = null
 
   get now(): number {
-    return (this.#down.size > 0 ? this.#since : performance.now()) - this.#lost
+    return (this.#since ?? performance.now()) - this.#lost
   }
 
-  run(source: string, up: boolean): void {
-    const before = this.#down.size
-    if (up) this.#down.delete(source)
-    else this.#down.add(source)
-    if (before === 0 && this.#down.size > 0) this.#since = performance.now()
-    if (before > 0 && this.#down.size === 0) this.#lost += performance.now() - this.#since
+  run(up: boolean): void {
+    if (!up) this.#since ??= performance.now()
+    else if (this.#since !== null) {
+      this.#lost += performance.now() - this.#since
+      this.#since = null
+    }
   }
 }
 

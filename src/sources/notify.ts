@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { memberText, oneLine } from '../protocol/json-text.ts'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
 import type { Heard } from './handover.ts'
+import { decodeOld } from './longpolling.ts'
+import type { OldPublishers } from './longpolling.ts'
 import type { Notification } from './source.ts'
 
 /** What the source is called, and what it listens to. */
@@ -13,6 +15,13 @@ export interface NotifyNames {
   readonly channel: string
   /** NOTIFY names of senders: the subsystems that hear each. */
   readonly notify: ReadonlyMap<string, readonly string[]>
+  /** Publishers of web_longpolling, on names of their own. @default none */
+  readonly old?: OldPublishers | undefined
+}
+
+/** All NOTIFY names that these stand for. */
+export function namesOf({ channel, notify, old }: NotifyNames): Set<string> {
+  return new Set([channel, ...notify.keys(), ...(old?.names ?? [])])
 }
 
 /** Why a payload is no notification. */
@@ -40,6 +49,7 @@ export function decodeNotify(name: string, payload: string, names: NotifyNames):
       bytes,
     }))
   }
+  if (names.old?.names.includes(name) === true) return decodeOld(name, body, payload, names, names.old)
   if (name !== names.channel) return [] // nobody's any more
   const hint = `expected {"channel":"<subsystem>:<rest>","data":…}; a sender has a NOTIFY name of its own`
   return { code: 'no_channel', message: `the payload names no channel: ${hint}` }

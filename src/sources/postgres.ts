@@ -6,7 +6,8 @@ import type { PgListenerOptions } from '../database/pg-listener.ts'
 import type { Log } from '../ops/log.ts'
 import type { Duty } from './duty.ts'
 import { Handover } from './handover.ts'
-import { decodeNotify } from './notify.ts'
+import type { OldPublishers } from './longpolling.ts'
+import { decodeNotify, namesOf } from './notify.ts'
 import type { NotifyNames, Refusal } from './notify.ts'
 import type { Source, SourceHandlers, SourceState } from './source.ts'
 import { SourceStatus } from './status.ts'
@@ -20,6 +21,8 @@ export interface PostgresSourceOptions {
   readonly channel: string
   /** NOTIFY names of senders: the subsystems that hear each. */
   readonly notify: ReadonlyMap<string, readonly string[]>
+  /** Publishers of web_longpolling, on names of their own. @default none */
+  readonly old?: OldPublishers | undefined
   /** Told to senders. @default none */
   readonly database?: string
   /** Where several nodes hear the same. Without: all is handed over by this one. @default none */
@@ -71,11 +74,11 @@ class NotifySource implements PostgresSource {
   #stopping: Promise<void> | null = null
 
   constructor(options: PostgresSourceOptions) {
-    const { name, listen, channel, notify, database, duty } = options
+    const { name, listen, channel, notify, old, database, duty } = options
     this.name = name
     this.#options = options
     this.#notifications = listen instanceof Notifications ? listen : new Notifications(listen)
-    this.#names = { source: name, database, channel, notify }
+    this.#names = { source: name, database, channel, notify, old }
     this.#duty = duty
     this.#status = new SourceStatus(options.log.child({ source: name }))
   }
@@ -164,7 +167,7 @@ class NotifySource implements PostgresSource {
   }
 
   #wanted(): Set<string> {
-    return new Set([this.#names.channel, ...this.#names.notify.keys()])
+    return namesOf(this.#names)
   }
 
   #take(name: string, payload: string, pid: number): void {

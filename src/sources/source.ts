@@ -1,3 +1,5 @@
+import { ClientError } from '../protocol/codes.ts'
+
 /** A value, or a promise of it: what is ready is not awaited. */
 export type MaybePromise<T> = T | Promise<T>
 
@@ -57,6 +59,14 @@ export interface Rejection {
   readonly attempts?: number
 }
 
+/** What will never be handled, however often it is tried: a module's fault, which clients are told as `internal`. */
+export class Hopeless extends ClientError {
+  constructor(message: string, cause: unknown) {
+    super('internal', message)
+    this.cause = cause
+  }
+}
+
 export type SourceState = 'starting' | 'up' | 'down' | 'stopped'
 
 export interface SourceHandlers {
@@ -64,7 +74,7 @@ export interface SourceHandlers {
    * Takes one notification. Resolves when its publications are handed over: with nothing when they are where they
    * belong, with a `Taken` while the journal is still at it. Rejects with ClientError `unavailable` in an outage
    * (waited for), with `internal`, `timeout` or anything else for what may work later, with `LeaseLost` where its
-   * lease is another node's by now, with any other ClientError for what can never be handled. A source that can't
+   * lease is another node's by now, with `Hopeless` or any other ClientError for what can never be handled. A source that can't
    * wait (NOTIFY) still keeps the order: it hands over one at a time.
    */
   onNotification(notification: Notification): MaybePromise<Taken | void>

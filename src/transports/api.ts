@@ -27,7 +27,7 @@ const MAX_LISTED = 1000
 const LISTED = 100
 
 /** The fields that say whom an event goes to; one of them. */
-const TARGETS = ['session', 'user', 'channel', 'all']
+const TARGETS = ['session', 'user', 'database', 'channel', 'all']
 
 /** The server API: what an application asks of all nodes together. `/api/publish` is the HTTP source's. */
 export function apiRoutes(deps: ApiDependencies): Route[] {
@@ -88,8 +88,8 @@ class Api {
   }
 
   async disconnect(bytes: Buffer | null): Promise<string> {
-    const body = new Body(bytes, ['session', 'user', 'reason', 'code'])
-    const person = personOf(body)
+    const body = new Body(bytes, ['session', 'user', 'database', 'reason', 'code'])
+    const person = this.#personOf(body)
     const reason = body.text('reason', MAX_REASON)
     const code = body.value('code') ?? CLOSE.disconnected
     if (!isCloseCode(code)) {
@@ -99,14 +99,16 @@ class Api {
   }
 
   async connections(text: string): Promise<string> {
-    const query = new Query(text, ['session', 'user', 'channel', 'limit'])
+    const query = new Query(text, ['session', 'user', 'database', 'channel', 'limit'])
     const session = query.text('session', MAX_NAME)
     const user = query.text('user', MAX_NAME)
     const channel = query.text('channel', MAX_NAME)
     if (channel !== undefined) this.#checkChannel(channel)
+    const database = this.#databaseOf(query, user)
     const filter = {
       ...(session === undefined ? {} : { session }),
       ...(user === undefined ? {} : { user }),
+      ...(database === undefined ? {} : { database }),
       ...(channel === undefined ? {} : { channel }),
     }
     const limit = query.count('limit', MAX_LISTED) ?? LISTED
@@ -168,8 +170,12 @@ class Api {
     if (all !== undefined && typeof all !== 'boolean') throw invalid('all: expected true')
     const count = others.length + (channel === undefined ? 0 : 1) + (all === true ? 1 : 0)
     if (count !== 1) throw invalid('expected one of session, user, channel, all')
-    if (all === true) return { all: true }
-    if (channel === undefined) return personOf(body)
+    if (all === true) {
+      this.#databaseOf(body, undefined)
+      return { all: true }
+    }
+    if (channel === undefined) return this.#personOf(body)
+    this.#databaseOf(body, undefined)
     this.#checkChannel(channel)
     return { channel }
   }
@@ -193,6 +199,27 @@ class Api {
     return channel
   }
 
+  #personOf(body: Body): Person {
+    const session = body.text('session', MAX_NAME)
+    const user = body.text('user', MAX_NAME)
+    const database = this.#databaseOf(body, user)
+    if (session !== undefined && user === undefined) return { session }
+    if (user !== undefined && session === undefined) {
+      return database === undefined ? { user } : { user, database }
+    }
+    throw invalid('expected one of session, user')
+  }
+
+  /** Whose user it is; left out: the home database's. */
+  #databaseOf(fields: Body | Query, user: string | undefined): string | undefined {
+    const database = fields.text('database', MAX_NAME)
+    if (database === undefined) return undefined
+    if (user === undefined) throw invalid('database: only with user')
+    const { home, further } = this.#deps.live.rules.config.databases
+    if (database === home || further.includes(database)) return database
+    throw invalid(`database: expected one of the config, got '${database.slice(0, 63)}'`)
+  }
+
   #checkChannel(channel: string): void {
     const shown = channel.slice(0, 80)
     if (!isChannel(channel)) {
@@ -202,12 +229,4 @@ class Api {
       throw new ClientError('unknown_channel', `no subsystem '${subsystemOf(channel)}'`)
     }
   }
-}
-
-function personOf(body: Body): Person {
-  const session = body.text('session', MAX_NAME)
-  const user = body.text('user', MAX_NAME)
-  if (session !== undefined && user === undefined) return { session }
-  if (user !== undefined && session === undefined) return { user }
-  throw invalid('expected one of session, user')
 }

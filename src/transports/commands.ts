@@ -16,13 +16,15 @@ import type { FrameId } from '../protocol/frames.ts'
 import { tryWriteJson, writeJson } from '../protocol/json.ts'
 import { memberText, oneLine } from '../protocol/json-text.ts'
 import { userRest } from '../protocol/names.ts'
+import { userKey } from '../protocol/people.ts'
 import type { Services } from '../registry/context.ts'
 import { dispatch } from '../registry/dispatch.ts'
 import type { Credentials, User } from '../registry/define.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live, Rules } from '../rules.ts'
+import type { SignalSink } from '../signals/sink.ts'
 import type { MaybePromise } from '../sources/source.ts'
-import { unauthenticatedCode } from './endings.ts'
+import { closeCodeOf, unauthenticatedCode } from './endings.ts'
 import type { Allowance, Inbox } from './inbox.ts'
 
 export interface CommandsDependencies {
@@ -34,6 +36,8 @@ export interface CommandsDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** Told of frames and calls. @default nobody */
+  readonly signals?: SignalSink
   /** @default `presence` frames are told `unavailable` */
   readonly presence?: {
     /** Who is on the channel, as JSON: `{"clients","count"}`. */
@@ -88,15 +92,22 @@ export class Commands {
   /** As `execute`, for somebody without a connection. @throws {ClientError} */
   executeAlone(visitor: Visitor, frame: VisitorFrame, text: string, answer: Answer): MaybePromise<void> {
     const asker = { ...visitor, client: null }
-    const execute = (): MaybePromise<void> =>
-      frame.type === 'call' ? this.#call(asker, frame, answer) : this.#publish(asker, frame, text, answer)
+    const execute = (): MaybePromise<void> => {
+      this.#deps.signals?.said(null, visitor.identity?.id ?? null, frame)
+      return frame.type === 'call'
+        ? this.#call(asker, frame, answer)
+        : this.#publish(asker, frame, text, answer)
+    }
     const allowed = this.#admit(frame, visitor.identity, null)
     return allowed instanceof Promise ? allowed.then(execute) : execute()
   }
 
   /** Makes a user of a connection. Its subscriptions stay; another user's connection it can't become. */
   identify(client: Client, user: User): void {
-    if (client.identity !== null && client.identity.id !== user.id) {
+    // It may have been revoked since it was found out who it is.
+    this.#deps.live.rules.revocations.check(user)
+    const before = client.identity
+    if (before !== null && (before.id !== user.id || before.database !== user.database)) {
       throw new ClientError('forbidden', 'this connection belongs to another user: open a new one')
     }
     this.#deps.hub.identify(client, user)
@@ -107,6 +118,13 @@ export class Commands {
       const deadline = { at: user.expires, code: CLOSE.tokenExpired, reason: 'token expired' }
       this.#deps.deadlines.set(client, deadline)
     }
+  }
+
+  /** Tells a client why it may stay no longer, and closes. */
+  dismiss(client: Client, error: unknown): void {
+    if (!client.open) return
+    this.refuse(client, undefined, error)
+    this.#deps.hub.close(client, closeCodeOf(error), isClientError(error) ? error.code : 'internal')
   }
 
   /** `settle` waits for this as well; it never rejects. */
@@ -148,6 +166,7 @@ export class Commands {
       place: 'hooks.message',
       connection: client,
       user: identity?.id ?? null,
+      database: identity?.database ?? null,
       deadlineMs: config.limits.callMs,
     }
     return runHook(call, this.#deps.services, (run) => message({ ...frame }, run))
@@ -160,6 +179,7 @@ export class Commands {
     inbox: Inbox,
     answer: Answer,
   ): MaybePromise<void> {
+    this.#deps.signals?.said(client, client.user, frame)
     switch (frame.type) {
       case 'call':
         return this.#call(connected(client, inbox), frame, answer)
@@ -193,13 +213,15 @@ export class Commands {
   #call(asker: Asker, frame: ClientFrame & { type: 'call' }, answer: Answer): void {
     const { rules } = this.#deps.live
     const { client, identity, allowance } = asker
-    takeCall(allowance, rules)
+    takeCall(asker, rules)
     if (allowance.pendingCalls >= rules.config.limits.pendingCalls) {
       throw new ClientError('limit_exceeded', `at most ${rules.config.limits.pendingCalls} calls at once`)
     }
     this.#deps.counts.calls++
-    const user = identity?.id ?? null
-    const call = { name: frame.action, data: frame.data, connection: client, user }
+    const { id: user = null, database = null } = identity ?? {}
+    if (rules.registry.actions.has(frame.action))
+      this.#deps.signals?.called(client, user, frame.action, frame.data)
+    const call = { name: frame.action, data: frame.data, connection: client, user, database }
     const result = dispatch(call, rules.dispatch, this.#deps.services)
     if (!(result instanceof Promise)) return reply(answer, frame.id, result)
     allowance.pendingCalls++
@@ -246,8 +268,18 @@ export class Commands {
     text: string,
     answer: Answer,
   ): MaybePromise<void> {
-    takeCall(asker.allowance, this.#deps.live.rules)
-    this.#deps.subscriber.checkPublish(asker, frame.channel)
+    takeCall(asker, this.#deps.live.rules)
+    const admitted = this.#deps.subscriber.admitPublish(asker, frame.channel, frame.data)
+    if (!(admitted instanceof Promise)) return this.#publishAdmitted(asker, frame, text, answer)
+    return admitted.then(() => this.#publishAdmitted(asker, frame, text, answer))
+  }
+
+  #publishAdmitted(
+    asker: Asker,
+    frame: ClientFrame & { type: 'publish' },
+    text: string,
+    answer: Answer,
+  ): MaybePromise<void> {
     const id = this.#deps.publisher.publish({
       channel: frame.channel,
       json: dataOf(frame, text),
@@ -315,7 +347,7 @@ function connected(client: Client, allowance: Allowance): Asker {
 
 /** Whose idempotency keys these are: no two askers have a key in common. */
 function publisherOf({ client, identity, address }: Asker): string {
-  if (identity !== null) return `user:${userRest(identity.id)}`
+  if (identity !== null) return `user:${userRest(userKey(identity))}`
   // Nothing else is known of somebody without a name and a connection.
   return client === null ? `address:${address}` : `session:${client.session}`
 }
@@ -325,9 +357,15 @@ const MAX_CONFIRMS = 100
 
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
 
-function takeCall(allowance: Allowance, rules: Rules): void {
-  if (allowance.calls.take(performance.now(), rules.callRate)) return
-  throw new ClientError('rate_limited', `at most ${rules.config.limits.callsPerSecond} calls a second`)
+function takeCall({ allowance, identity }: Asker, rules: Rules): void {
+  const now = performance.now()
+  const { limits } = rules.config
+  if (!allowance.calls.take(now, rules.callRate)) {
+    throw new ClientError('rate_limited', `at most ${limits.callsPerSecond} calls a second`)
+  }
+  const { userRate } = rules
+  if (userRate === null || identity === null || rules.userRates.take(identity, now, userRate)) return
+  throw new ClientError('rate_limited', `at most ${limits.userCallsPerSecond} calls of a user a second`)
 }
 
 function reply(answer: Answer, id: FrameId | undefined, json: string): void {

@@ -10,6 +10,7 @@ import { CLOSE, ClientError, isClientError } from '../protocol/codes.ts'
 import { answerId, type ClientFrame, decode, FrameError } from '../protocol/decode.ts'
 import type { Services } from '../registry/context.ts'
 import type { Live } from '../rules.ts'
+import type { SignalSink } from '../signals/sink.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { VERSION } from '../version.ts'
 import type { Commands } from './commands.ts'
@@ -26,6 +27,8 @@ export interface ConversationsDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** Told who comes and goes. @default nobody */
+  readonly signals?: SignalSink
   /** Shared with the other transports. */
   readonly addresses: Addresses
 }
@@ -82,8 +85,8 @@ export class Conversations {
     const { handshake } = speaker
     speaker.handshake = null
     if (handshake === null && live.rules.registry.hooks.connect === null) {
-      speaker.letIn = true
-      return this.#welcome(client)
+      this.#welcome(client)
+      return this.#visits.letIn(speaker, client)
     }
     const inbox = inboxOf(speaker)
     inbox.busy = true

@@ -45,6 +45,7 @@ export function credentialsOf(request: HandshakeSource, rules: Rules): Credentia
   const { config, registry, tokens } = rules
   const { query } = request
   if (registry.hooks.authenticate !== null) return allCredentials(request, query, rules)
+  if (config.auth.url !== null || config.auth.header !== null) return chosenCredentials(request, query, rules)
   return tokens.configured || config.auth.required ? tokenOnly(request, query, rules) : null
 }
 
@@ -72,11 +73,59 @@ function tokenOnly(request: HandshakeSource, query: string, rules: Rules): Crede
   return token === null ? null : { token, headers: {}, cookies: {}, query: {}, address: '' }
 }
 
+/** The token, whom a trusted proxy names, and what the application is asked with. */
+function chosenCredentials(request: HandshakeSource, query: string, rules: Rules): Credentials | null {
+  const token = tokenIn(request, query, rules)
+  const user = proxyUser(request, rules)
+  const headers: Record<string, string> = Object.create(null)
+  const { url } = rules.config.auth
+  if (url !== null) {
+    const ambient = isNamed(request, rules)
+    for (const name of url.headers) {
+      const value = request.header(name)
+      if (value !== '' && (ambient || !isAmbient(name, value))) headers[name] = value
+    }
+  }
+  if (token === null && user === undefined && Object.keys(headers).length === 0) return null
+  const address = rules.peers.clientAddress(request)
+  return { token, headers, cookies: {}, query: {}, address, ...(user === undefined ? {} : { user }) }
+}
+
+/**
+ * Whom a trusted proxy names. By the session of a browser, mostly: it counts as little as a cookie from pages that
+ * nobody named. From anybody else, and twice in one request, the header counts for nothing.
+ */
+export function proxyUser(request: HandshakeSource, rules: Rules): string | undefined {
+  const { header } = rules.config.auth
+  if (header === null || request.header(header) === '') return undefined
+  let value: string | undefined
+  let count = 0
+  request.eachHeader((name, one) => {
+    if (name !== header) return
+    count++
+    value = one
+  })
+  if (count !== 1 || !rules.peers.isByProxy(request)) {
+    rules.revocations.strayHeaders++
+    return undefined
+  }
+  // What Apache writes for a variable that is not set.
+  return value === '(null)' || !isNamed(request, rules) ? undefined : value
+}
+
+/** Whether a browser adds it by itself. */
+function isAmbient(name: string, value: string): boolean {
+  return name === 'cookie' || (name === 'authorization' && bearerOf(value) === null)
+}
+
 function allCredentials(request: HandshakeSource, query: string, rules: Rules): Credentials {
   const headers: Record<string, string> = Object.create(null)
   const ambient = isNamed(request, rules)
+  const user = proxyUser(request, rules)
   request.eachHeader((name, value) => {
-    if (!ambient && (name === 'cookie' || (name === 'authorization' && bearerOf(value) === null))) return
+    if (!ambient && isAmbient(name, value)) return
+    // What it says is in `user`, where it counts.
+    if (name === rules.config.auth.header) return
     headers[name] = name in headers ? `${headers[name]}, ${value}` : value
   })
   return {
@@ -85,6 +134,7 @@ function allCredentials(request: HandshakeSource, query: string, rules: Rules): 
     cookies: ambient ? parseCookies(request.header('cookie')) : {},
     query: Object.fromEntries(new URLSearchParams(query)),
     address: rules.peers.clientAddress(request),
+    ...(user === undefined ? {} : { user }),
   }
 }
 

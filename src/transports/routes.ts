@@ -1,5 +1,6 @@
 import type { Cluster } from '../hub/cluster.ts'
 import type { History } from '../hub/history.ts'
+import type { Revoker } from '../hub/revoker.ts'
 import type { Health } from '../ops/health.ts'
 import type { Metrics } from '../ops/metrics.ts'
 import { ClientError } from '../protocol/codes.ts'
@@ -7,6 +8,9 @@ import type { Request, Response } from '../listeners/listener.ts'
 import type { Live } from '../rules.ts'
 import type { HttpSource } from '../sources/http.ts'
 import { type ApiDependencies, apiRoutes } from './api.ts'
+import { revokeRoutes } from './api-revoke.ts'
+import { type ForgetDependencies, forgetRoutes } from './api-forget.ts'
+import { type NotifyDependencies, notifyRoutes } from './api-notify.ts'
 import { JSON_HEADERS, type Route } from './http.ts'
 import type { Upstream } from './upstream/upstream.ts'
 
@@ -16,10 +20,15 @@ export interface RoutesDependencies {
   readonly health: Health
   readonly metrics: Metrics
   readonly cluster: Cluster
+  readonly revoker: Revoker
   readonly presence: ApiDependencies['presence']
   readonly history: History
+  readonly journal: ForgetDependencies['journal']
+  readonly forgetting: ForgetDependencies['forgetting']
   readonly upstream: Upstream
   publishAll: ApiDependencies['publishAll']
+  /** The intake's: for `/api/notify`. */
+  take: NotifyDependencies['take']
   refuse(response: Response, error: unknown): void
 }
 
@@ -43,6 +52,26 @@ export function routes(deps: RoutesDependencies): Route[] {
       presence: deps.presence,
       history: deps.history,
       publishAll: (submissions) => deps.publishAll(submissions),
+      accepting: () => http.state === 'up',
+      refuse: (response, error) => deps.refuse(response, error),
+    }),
+    ...forgetRoutes({
+      live,
+      forgetting: deps.forgetting,
+      journal: deps.journal,
+      accepting: () => http.state === 'up',
+      refuse: (response, error) => deps.refuse(response, error),
+    }),
+    ...notifyRoutes({
+      live,
+      take: (notification) => deps.take(notification),
+      accepting: () => http.state === 'up',
+      refuse: (response, error) => deps.refuse(response, error),
+    }),
+    ...revokeRoutes({
+      live,
+      revoker: deps.revoker,
+      revocations: live.rules.revocations,
       accepting: () => http.state === 'up',
       refuse: (response, error) => deps.refuse(response, error),
     }),

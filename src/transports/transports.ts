@@ -115,7 +115,7 @@ function open(deps: TransportsDependencies, { listener, attachments, feeds, poll
     refuse,
   })
   const routes = [...feedRoutes, ...poll.routes]
-  if (config.predecessors !== null) {
+  if (config.predecessors?.addresses === true) {
     const { accepting, publish } = deps
     const predecessors = { live, hub, poll, stream, accepting, publish, refuse }
     routes.push(...predecessorRoutes(predecessors, config.predecessors.subsystem))

@@ -3,6 +3,7 @@ import type { Counts } from '../ops/counts.ts'
 import type { Services } from '../registry/context.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
+import type { SignalSink } from '../signals/sink.ts'
 import { reasonOf } from './endings.ts'
 
 /** What is known of one connection's visit. */
@@ -17,6 +18,8 @@ export interface VisitsDependencies {
   readonly live: Live
   readonly services: Services
   readonly counts: Counts
+  /** Told of those who were let in. @default nobody */
+  readonly signals?: SignalSink
 }
 
 /**
@@ -39,13 +42,20 @@ export class Visits {
       const call = { place: 'hooks.connect', connection: client, deadlineMs: config.limits.callMs }
       await runHook(call, this.#deps.services, (run) => connect(client, run))
     }
-    visit.letIn = true
+    this.letIn(visit, client)
     if (visit.leftWith !== 0) this.#tell(client, visit.leftWith)
+  }
+
+  /** Nobody is to be asked, or has said yes. */
+  letIn(visit: Visit, client: Client): void {
+    visit.letIn = true
+    this.#deps.signals?.connected(client)
   }
 
   left(visit: Visit, client: Client, code: number): void {
     visit.leftWith = code
     if (visit.letIn) this.#tell(client, code)
+    else this.#deps.signals?.refused(client)
   }
 
   /** Waits for the hooks that are running. Each has a deadline of its own. */
@@ -54,11 +64,17 @@ export class Visits {
   }
 
   #tell(client: Client, code: number): void {
-    if (this.#deps.live.rules.registry.hooks.disconnect === null) return
+    const { signals, live, counts } = this.#deps
+    const left = { code, reason: reasonOf(code), time: Date.now() }
+    if (live.rules.registry.hooks.disconnect === null) return signals?.disconnected(client, left)
     const told = this.#disconnect(client, code)
       // What it throws is logged where hooks are run; there is nobody left to tell.
-      .catch(() => this.#deps.counts.error('hook', 'disconnect'))
-      .finally(() => this.#running.delete(told))
+      .catch(() => counts.error('hook', 'disconnect'))
+      .finally(() => {
+        this.#running.delete(told)
+        // Afterwards: dies the process while the hook runs, another node runs it again.
+        signals?.disconnected(client, left)
+      })
     this.#running.add(told)
   }
 

@@ -20,10 +20,13 @@ function problems(calls: unknown): Record<string, string> {
 }
 
 t.test('actions are at /call, and where an alias says', async (t) => {
-  t.same(resolve(undefined), { prefix: '/call', aliases: new Map() })
+  t.same(resolve(undefined), { prefix: '/call', aliases: new Map(), plain: false })
+  t.equal(resolve({ plain: true }).plain, true)
+  t.match(problems({ plain: 'yes' }), { 'calls.plain': /true or false/ })
   t.same(resolve({ prefix: '/roles/live', aliases: { '/roles/messages/all': 'messages.query' } }), {
     prefix: '/roles/live',
     aliases: new Map([['/roles/messages/all', 'messages.query']]),
+    plain: false,
   })
 })
 

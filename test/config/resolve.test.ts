@@ -40,10 +40,18 @@ t.test('ACTIONS alone is a config; everything else has its default', async (t) =
       cleanupTimeoutMs: 10_000,
     },
     broker: null,
-    auth: { jwt: null, required: false, cookie: null },
+    auth: { jwt: [], url: null, header: null, required: false, cookie: null },
     origins: [],
     api: { keys: [], loopback: true },
-    limits: { frameBytes: 65_536, subscriptions: 128, callsPerSecond: 100, callBurst: 200, callMs: 10_000 },
+    limits: {
+      frameBytes: 65_536,
+      subscriptions: 128,
+      callsPerSecond: 100,
+      callBurst: 200,
+      callMs: 10_000,
+      replyBytes: 4 * 2 ** 20,
+      blockMs: 100,
+    },
     trustedProxies: [],
     listener: 'auto',
     compression: false,
@@ -68,11 +76,26 @@ t.test('durations and sizes come out as milliseconds and bytes', async (t) => {
     ping: '5s',
     pong: 250,
     stop: '1m',
-    limits: { frameBytes: '1mb', bufferBytes: 4096, callMs: '2s', callsPerSecond: 5, idempotencyMs: '1h' },
+    limits: {
+      frameBytes: '1mb',
+      bufferBytes: 4096,
+      callMs: '2s',
+      callsPerSecond: 5,
+      idempotencyMs: '1h',
+      replyBytes: '1mb',
+      blockMs: '1s',
+    },
     postgres: { url: 'postgres://db/app', cleanupTimeout: '30s' },
   })
   t.match(config, { pingMs: 5000, pongMs: 250, stopMs: 60_000, postgres: { cleanupTimeoutMs: 30_000 } })
-  t.match(config.limits, { frameBytes: 2 ** 20, bufferBytes: 4096, callMs: 2000, idempotencyMs: 3_600_000 })
+  t.match(config.limits, {
+    frameBytes: 2 ** 20,
+    bufferBytes: 4096,
+    callMs: 2000,
+    idempotencyMs: 3_600_000,
+    replyBytes: 2 ** 20,
+    blockMs: 1000,
+  })
   t.equal(config.limits.callBurst, 10, 'the burst follows the rate')
 })
 
@@ -154,7 +177,7 @@ t.test("the environment's names, the predecessors' with their seconds among them
     postgres: { url: 'postgres://db/app', minConnections: 2, maxConnections: 30, cleanupTimeoutMs: 20_000 },
     broker: { url: 'amqp://rabbit', exchange: 'livemessages' },
     api: { keys: ['a-key-that-is-long-enough'] },
-    auth: { jwt: { algorithms: ['HS256'] } },
+    auth: { jwt: [{ algorithms: ['HS256'] }] },
     listener: 'uws',
     log: { level: 'warn' },
   })
@@ -216,7 +239,6 @@ t.test('every problem is reported at once: key, what was expected, what came', a
     'channels.feed.delivery':
       "'transient' keeps nothing, but history says how much to keep: leave one of them out",
     'postgres.minConnections': 'expected at most maxConnections (2), got 5',
-    'postgres.url': 'expected for the databases b, got nothing',
     'broker.prefetch': 'expected a whole number from 1 to 65535, got 0',
     'hooks.conect': "is no key of the config (did you mean 'connect'?)",
   })
@@ -364,7 +386,7 @@ t.test('the broker: url wins over host', async (t) => {
 })
 
 t.test('tokens: exactly one key, and algorithms that it can do', async (t) => {
-  const jwt = (input: object) => resolve({ auth: { jwt: input } }).auth.jwt
+  const jwt = (input: object) => resolve({ auth: { jwt: input } }).auth.jwt[0]
   const wrong = (input: object) => problems({ ACTIONS, auth: { jwt: input } })
   const secret = 'x'.repeat(32)
   const pem = (type: 'ec' | 'ed25519' | 'rsa') => {

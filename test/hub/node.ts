@@ -17,6 +17,8 @@ import { createListener } from '../../src/listeners/create.ts'
 import { Counts } from '../../src/ops/counts.ts'
 import { createLogger } from '../../src/ops/logger.ts'
 import type { Services } from '../../src/registry/context.ts'
+import { callWithin } from '../../src/registry/dispatch.ts'
+import { watchModules } from '../../src/registry/watch.ts'
 import { loadRegistry } from '../../src/registry/load.ts'
 import { buildRules, type Rules } from '../../src/rules.ts'
 import { Commands } from '../../src/transports/commands.ts'
@@ -94,6 +96,8 @@ export async function startHubNode(t: Test, input: TestConfig, options: HubNodeO
     publish: async (channel, data) => ({ id: await publish(channel, data) }),
     emit: () => Promise.reject(new Error('no other nodes here')),
     presence: () => Promise.reject(new Error('no other nodes here')),
+    call: (outer, name, data, called) => callWithin(outer, name, data, called, live.rules.dispatch, services),
+    turns: watchModules(live, counts, log),
   }
   const { query } = options
   const mailboxes =

@@ -1,6 +1,8 @@
 import { setTimeout as passed } from 'node:timers/promises'
 import type {
   Draft,
+  Forget,
+  ForgetOutcome,
   Journal,
   JournalHandlers,
   Page,
@@ -73,6 +75,10 @@ export class RemoteJournal implements Journal {
 
   appendAll(drafts: readonly Draft[]): readonly Placed[] {
     return this.#inner.appendAll(drafts)
+  }
+
+  forget(what: Forget): ForgetOutcome {
+    return this.#inner.forget(what)
   }
 
   since(channels: readonly string[], position: number, limit: number): Promise<Page> | Page {

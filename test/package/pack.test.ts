@@ -20,6 +20,7 @@ t.test(
     for (const name of [
       'bin/livemessage.js',
       'dist/src/index.d.ts',
+      'dist/src/testing/index.d.ts',
       'dist/actions/chat/say.js',
       'README.md',
       'LICENSE',

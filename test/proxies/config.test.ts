@@ -133,6 +133,23 @@ t.test('what the config opens is open, and what it turns off is not', async (t) 
   }
 })
 
+t.test('the header in which a proxy names the user is deleted from what clients send', async (t) => {
+  const config = {
+    ACTIONS: {},
+    postgres: false,
+    trustedProxies: ['127.0.0.1'],
+    auth: { header: 'X-Remote-User' },
+  }
+  const cwd = await project(t, { 'livemessages.config.json': JSON.stringify(config) })
+  for (const [flags, line] of [
+    [[], /^ +http-request del-header x-remote-user$/m],
+    [['--nginx'], /^ +proxy_set_header x-remote-user "";$/m],
+    [['--apache'], /^ +RequestHeader unset x-remote-user$/m],
+  ] as const) {
+    t.match((await it.run(['haproxy', ...flags], { cwd })).stdout, line)
+  }
+})
+
 t.test('what can not be is told, with the exit code of a wrong usage', async (t) => {
   const cwd = await project(t, { 'livemessages.config.json': '{"ACTIONS":{},"postgres":false}' })
   for (const [args, said] of [

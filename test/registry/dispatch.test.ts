@@ -32,6 +32,8 @@ function setup(): { services: Services; lines: Line[]; stop: AbortController } {
     publish: async () => ({ id: null }),
     emit: async () => ({ count: 0, answered: 0, acks: [], missing: [] }),
     presence: async () => ({ clients: [], count: 0 }),
+    call: () => Promise.reject(new Error('nothing to call')),
+    turns: { ran: () => undefined, wait: () => undefined, done: () => undefined },
     signal: stop.signal,
   }
   return { services, lines, stop }
@@ -54,7 +56,7 @@ async function run(
   }
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what dispatch looks at
   const registry = { actions: new Map([['chat.say', whole]]), hooks: { call: hook } } as unknown as Registry
-  const rules = { registry, limits: { callMs: 40 }, accessOf: () => 'public' as const }
+  const rules = { registry, limits: { callMs: 40, replyBytes: 1000 }, accessOf: () => 'public' as const }
   return dispatch({ name: 'chat.say', data, connection: null }, rules, services)
 }
 

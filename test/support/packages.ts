@@ -50,6 +50,25 @@ export const PYTHON_WEBSOCKETS: Program = {
   package: 'python3-websockets',
   folders: PYTHON_MODULES,
 }
+/** Publishers of the guides. */
+export const PYTHON_PIKA: Program = { name: 'pika', package: 'python3-pika', folders: PYTHON_MODULES }
+export const PYTHON_PSYCOPG2: Program = {
+  name: 'psycopg2',
+  package: 'python3-psycopg2',
+  folders: PYTHON_MODULES,
+}
+export const PYTHON_DJANGO: Program = { name: 'django', package: 'python3-django', folders: PYTHON_MODULES }
+export const PYTHON_CELERY: Program = { name: 'celery', package: 'python3-celery', folders: PYTHON_MODULES }
+/** Ruby's are spread over several folders, by their versions: what dpkg knows of them has one. */
+const DEBIAN_INFO = ['/var/lib/dpkg/info']
+export const RUBY_PG: Program = { name: 'ruby-pg.list', package: 'ruby-pg', folders: DEBIAN_INFO }
+export const RUBY_BUNNY: Program = { name: 'ruby-bunny.list', package: 'ruby-bunny', folders: DEBIAN_INFO }
+export const RUBY_ACTIVERECORD: Program = {
+  name: 'ruby-activerecord.list',
+  package: 'ruby-activerecord',
+  folders: DEBIAN_INFO,
+}
+export const PHP: Program = { name: 'php', package: 'php-cli' }
 export const SCRIPT: Program = { name: 'script', package: 'bsdutils' }
 
 const ALL = [
@@ -66,6 +85,14 @@ const ALL = [
   PYTHON_REQUESTS,
   PYTHON_WEBSOCKET,
   PYTHON_WEBSOCKETS,
+  PYTHON_PIKA,
+  PYTHON_PSYCOPG2,
+  PYTHON_DJANGO,
+  PYTHON_CELERY,
+  RUBY_PG,
+  RUBY_BUNNY,
+  RUBY_ACTIVERECORD,
+  PHP,
   SCRIPT,
 ]
 

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { startDaemon } from '../support/daemon.ts'
+import { until } from '../support/wait.ts'
 import { openSession, Raw } from './engineio-raw.ts'
 import { ECHO } from './socketio-echo/config.ts'
 
@@ -125,7 +126,8 @@ for (const listener of ['uws', 'node'] as const) {
     await t.test('heartbeat: who does not answer is ended', async (t) => {
       const sid = await openSession(strict)
       const raw = new Raw(t, webSocketOf(strict))
-      await new Promise((resolve) => setTimeout(resolve, 520))
+      // Asking is no answer to a ping: only a packet of the client's is.
+      await until('it is ended', async () => (await poll(sid, strict))[0] === 400)
       t.equal((await post(sid, '3', strict)).status, 400)
       await raw.end()
     })

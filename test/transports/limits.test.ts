@@ -239,3 +239,28 @@ onBoth(
     for (const channel of ['chat:a', 'live:a', 'chat:slow']) t.equal(parts.listener.subscribers(channel), 0)
   },
 )
+
+onBoth(
+  'a user has one rate for all its connections and its requests, others have theirs',
+  async (t, start) => {
+    const daemon = await start({
+      ACTIONS: { chat: { echo: (input: unknown) => input } },
+      channels: { chat: { access: 'public', publish: 'public' } },
+      auth: { jwt: { secret: SECRET } },
+      limits: { userCallsPerSecond: 1, userCallBurst: 6 },
+    })
+    const [ann, bob] = [await token('ann'), await token('bob')]
+    const [one, two] = [await connect(t, daemon, { token: ann }), await connect(t, daemon, { token: ann })]
+    for (const client of [one, two]) for (let call = 0; call < 3; call++) await client.call('chat.echo', call)
+    for (const client of [one, two]) await t.rejects(client.call('chat.echo'), { code: 'rate_limited' })
+    const call = (jwt: string) =>
+      fetch(`${daemon.url}/call/chat/echo`, { method: 'POST', headers: { Authorization: `Bearer ${jwt}` } })
+    t.equal((await call(ann)).status, 429)
+    t.equal((await call(bob)).status, 200)
+    t.equal((await one.ask({ type: 'publish', channel: 'chat:a', data: 1 }))['code'], 'rate_limited')
+    const nobody = await connect(t, daemon)
+    for (let index = 0; index < 10; index++)
+      t.match(await nobody.ask({ type: 'publish', channel: 'chat:a', data: 1 }), { type: 'reply' })
+    t.ok(Number(daemon.daemon.counts.errors.get('client.rate_limited')) >= 3)
+  },
+)

@@ -1,8 +1,10 @@
 import { tryWriteJson } from '../../protocol/json.ts'
+import { personOf } from '../../protocol/people.ts'
 
 /** One client on one channel. */
 export interface Entry {
   readonly session: string
+  /** Named among those of all databases (`userKey`). */
   readonly user: string | null
   /** As JSON text, as JSON.stringify writes it. */
   readonly info: string
@@ -32,7 +34,14 @@ export function infoText(info: unknown): string {
 
 /** The client as events and answers show it. */
 export function clientText({ session, user, info }: Entry): string {
-  return `{"session":"${session}","user":${user === null ? 'null' : JSON.stringify(user)},"info":${info}}`
+  return `{"session":"${session}",${user === null ? '"user":null' : personText(user)},"info":${info}}`
+}
+
+/** Of the home database nothing is said. */
+function personText(key: string): string {
+  const { id, database } = personOf(key)
+  const user = `"user":${JSON.stringify(id)}`
+  return database === null ? user : `${user},"database":${JSON.stringify(database)}`
 }
 
 export function enterInto(book: Book, channel: string, entry: Entry): void {

@@ -179,7 +179,7 @@ export class Presence implements Attendance {
   }
 
   #put(channel: string, client: Client, silent = false): void {
-    const { session, user } = client
+    const { session, userKey: user } = client
     const entry = { session, user, info: infoText(client.info), book: this.#replication.own, round: 0 }
     this.#coming = client
     const put = this.#rooms.put(channel, entry, silent)

@@ -15,6 +15,7 @@ function objects(frame: ServerFrame): readonly string[] {
     case 'cursor':
     case 'event':
     case 'presence':
+    case 'forgotten':
     case 'unsubscribed':
     case 'reconnect':
       return [encodeFrame(frame)]

@@ -34,6 +34,7 @@ export class SseFormat implements Format {
         return `id: ${frame.cursor}\n\n`
       case 'event':
       case 'presence':
+      case 'forgotten':
       case 'unsubscribed':
         return event(frame.type, untyped(frame))
       case 'reconnect':

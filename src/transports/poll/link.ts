@@ -155,6 +155,7 @@ export class PollLink implements Collector, RequestLink {
       case 'reply':
       case 'pong':
       case 'reconnect':
+      case 'forgotten':
         break
       default:
         return unreachable(frame)

@@ -9,6 +9,7 @@ import type { Counts } from '../../ops/counts.ts'
 import { CLOSE, ClientError, isClientError } from '../../protocol/codes.ts'
 import type { Services } from '../../registry/context.ts'
 import type { Live } from '../../rules.ts'
+import type { SignalSink } from '../../signals/sink.ts'
 import { VERSION } from '../../version.ts'
 import type { Commands } from '../commands.ts'
 import { closeCodeOf } from '../endings.ts'
@@ -27,6 +28,8 @@ export interface ReceptionDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** Told who comes and goes. @default nobody */
+  readonly signals?: SignalSink
   /** Shared with the other transports. */
   readonly addresses: Addresses
 }

@@ -21,7 +21,8 @@ export function credentialsOf(
   { registry, tokens, config }: Rules,
 ): Credentials | null {
   const asked = registry.hooks.authenticate !== null
-  if (!asked && !tokens.configured && !config.auth.required) return null
+  const given = config.auth.url !== null || config.auth.header !== null
+  if (!asked && !given && !tokens.configured && !config.auth.required) return null
   const first = handshake?.credentials ?? { token: null, headers: {}, cookies: {}, query: {}, address }
   const token = typeof auth['token'] === 'string' && auth['token'] !== '' ? auth['token'] : first.token
   return asked ? { ...first, token, auth } : { ...first, token }

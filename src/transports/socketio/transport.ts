@@ -14,6 +14,7 @@ import { tryWriteJson } from '../../protocol/json.ts'
 import type { Services } from '../../registry/context.ts'
 import type { User } from '../../registry/define.ts'
 import type { Live } from '../../rules.ts'
+import type { SignalSink } from '../../signals/sink.ts'
 import type { MaybePromise } from '../../sources/source.ts'
 import type { Commands } from '../commands.ts'
 import { closeCodeOf } from '../endings.ts'
@@ -38,6 +39,8 @@ export interface SocketIoDependencies {
   readonly deadlines: Deadlines
   readonly services: Services
   readonly counts: Counts
+  /** Told who comes and goes. @default nobody */
+  readonly signals?: SignalSink
 }
 
 /** Socket.IO clients: the library carries packets, reconnects and upgrades; what they mean is decided here. */
@@ -188,7 +191,12 @@ export class SocketIoTransport {
     socket.use((event) => this.#onEvent(link, event))
     socket.on('disconnect', (reason) => this.#onDisconnect(link, reason))
     const { user, wishes } = socket.data as Known
-    if (user !== null) this.#deps.commands.identify(client, user)
+    try {
+      if (user !== null) this.#deps.commands.identify(client, user)
+    } catch (error) {
+      // Revoked since it was let in.
+      return this.#end(client, error, closeCodeOf(error))
+    }
     const { rules } = this.#deps.live
     if (rules.config.auth.required && user === null) {
       const at = Date.now() + rules.config.limits.authenticationMs

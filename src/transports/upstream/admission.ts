@@ -3,7 +3,7 @@ import type { Request } from '../../listeners/listener.ts'
 import { ClientError } from '../../protocol/codes.ts'
 import type { Credentials } from '../../registry/define.ts'
 import type { Rules } from '../../rules.ts'
-import { credentialsOf } from '../handshake.ts'
+import { credentialsOf, proxyUser } from '../handshake.ts'
 import { type BodyKind, bodyKindOf } from './body.ts'
 import type { Pass } from './sessions.ts'
 
@@ -19,11 +19,12 @@ export interface Admitted {
 /** Whether there is a pass or anything by which a user might be known. */
 export function hasCredentials(request: Request, rules: Rules): boolean {
   if (hasPass(request)) return true
-  const { tokens, registry } = rules
-  if (registry.hooks.authenticate === null && !tokens.configured) return false
-  if (registry.hooks.authenticate !== null) {
+  const { tokens, registry, whoami } = rules
+  if (registry.hooks.authenticate !== null || whoami !== null) {
     return tokenIn(request, rules) !== null || isAmbient(request, rules)
   }
+  if (proxyUser(request, rules) !== undefined) return true
+  if (!tokens.configured) return false
   const found = tokenIn(request, rules)
   // A mistyped API key is no user's token, and is to be told what it is.
   return found !== null && (found.from !== 'header' || found.token.split('.').length === 3)
@@ -83,8 +84,11 @@ function tokenIn(request: Request, { config }: Rules): ReturnType<typeof tokenOf
 
 /** Whether all that says who it is may have been added by a browser. */
 function isAmbient(request: Request, rules: Rules): boolean {
+  const { header } = rules.config.auth
+  // It counts before any token, and the proxy mostly has it from a cookie.
+  if (header !== null && request.header(header) !== '' && rules.peers.isByProxy(request)) return true
   const token = tokenIn(request, rules)
   if (token !== null) return token.from === 'cookie'
-  if (rules.registry.hooks.authenticate === null) return false
+  if (rules.registry.hooks.authenticate === null && rules.whoami === null) return false
   return request.header('cookie') !== '' || request.header('authorization') !== ''
 }

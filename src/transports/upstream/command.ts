@@ -1,7 +1,8 @@
 import { ClientError } from '../../protocol/codes.ts'
 import { answerId, type ClientFrame, decode } from '../../protocol/decode.ts'
 import type { FrameId } from '../../protocol/frames.ts'
-import type { Json } from '../../protocol/json.ts'
+import { type Json, isRecord } from '../../protocol/json.ts'
+import { isForm, markForm } from './body.ts'
 
 /** A client's frame, whatever the request looked like that brought it. */
 export interface Command {
@@ -14,6 +15,9 @@ export interface Command {
 /** @throws {ClientError} bad_frame, unknown_type, invalid_input, unknown_channel */
 export function commandOf(text: string): Command {
   const frame = decode(text)
+  // Of a form that another node took: the mark is no part of the data.
+  if (frame.type === 'call' && isRecord(frame.data) && Reflect.get(frame, 'form') === true)
+    markForm(frame.data)
   return { frame, text, id: answerId(frame) }
 }
 
@@ -26,7 +30,7 @@ export function actionAt(path: string): string {
 export function callOf(action: string, data: Json | null): Command {
   // Not by decoding the text: the body would be parsed twice.
   const frame: ClientFrame = { type: 'call', action, ...(data === null ? {} : { data: data.value }) }
-  const dataPart = data === null ? '' : `,"data":${data.text}`
+  const dataPart = data === null ? '' : `${isForm(data.value) ? ',"form":true' : ''},"data":${data.text}`
   return { frame, text: `{"type":"call","action":${JSON.stringify(action)}${dataPart}}`, id: undefined }
 }
 

@@ -9,6 +9,7 @@ import type { Counts } from '../../ops/counts.ts'
 import { ClientError } from '../../protocol/codes.ts'
 import type { ClientFrame } from '../../protocol/decode.ts'
 import type { ServerFrame } from '../../protocol/frames.ts'
+import { userKey } from '../../protocol/people.ts'
 import type { Services } from '../../registry/context.ts'
 import type { Live, Rules } from '../../rules.ts'
 import type { MaybePromise } from '../../sources/source.ts'
@@ -81,14 +82,14 @@ export class Upstream {
   }
 
   routes(): Route[] {
-    const { prefix, aliases } = this.#deps.live.rules.config.calls
-    const named = (actionOf: (path: string) => string): Route['methods'] => ({
-      POST: (request, response) => this.#call(request, response, actionOf(request.path)),
+    const { prefix, aliases, plain } = this.#deps.live.rules.config.calls
+    const named = (actionOf: (path: string) => string, bare: boolean): Route['methods'] => ({
+      POST: (request, response) => this.#call(request, response, actionOf(request.path), bare),
       OPTIONS: this.preflight,
     })
     return [
-      { path: `${prefix}/*`, methods: named((path) => actionAt(path.slice(prefix.length + 1))) },
-      ...[...aliases].map(([path, action]) => ({ path, methods: named(() => action) })),
+      { path: `${prefix}/*`, methods: named((path) => actionAt(path.slice(prefix.length + 1)), false) },
+      ...[...aliases].map(([path, action]) => ({ path, methods: named(() => action, plain) })),
       {
         path: '/command',
         methods: { POST: (request, response) => this.#command(request, response), OPTIONS: this.preflight },
@@ -136,12 +137,12 @@ export class Upstream {
     this.#forwarder.stop()
   }
 
-  #call(request: Request, response: Response, action: string): void {
+  #call(request: Request, response: Response, action: string, plain: boolean): void {
     this.#receive(
       request,
       response,
       () => (bytes, kind) => callOf(action, readBody(bytes, kind)),
-      (outcome) => asBody(outcome, (json) => `{"data":${json}}`),
+      (outcome) => asBody(outcome, (json) => (plain ? json : `{"data":${json}}`)),
     )
   }
 
@@ -232,7 +233,7 @@ export class Upstream {
   async #performAlone({ credentials, address }: Admitted, { frame, text }: Command): Promise<Outcome> {
     const { live, commands, counts, services } = this.#deps
     const identity = credentials === null ? null : await authenticate(credentials, live.rules, services)
-    const allowance = this.#callers.allowanceOf(identity?.id ?? null, address)
+    const allowance = this.#callers.allowanceOf(identity === null ? null : userKey(identity), address)
     const visitor = { identity, grants: grantsOf(identity), allowance, address }
     counts.frames++
     return answered(

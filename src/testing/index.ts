@@ -1,0 +1,6 @@
+export { startTestDaemon } from './daemon.ts'
+export type { HttpOptions, TestConfig, TestDaemon, TestOptions } from './daemon.ts'
+export type { Closed, ConnectOptions, Frame, Message, TestClient, TestEvent, Wanted } from './client.ts'
+export { CallError } from './call-error.ts'
+export type { Actions, ActionName, CallArguments, CallResult, Json } from './calls.ts'
+export type { LogLine } from './log.ts'
