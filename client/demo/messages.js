@@ -112,9 +112,14 @@ export class Messages {
     $('messages-more').hidden = records.length < PAGE
   }
 
+  /** A new message, or what became of one, here or on another device: `{id, read}`, with `deleted` where it went. */
   #arrived(record) {
-    if (typeof record !== 'object' || record === null || this.#records.has(record.id)) return
+    if (typeof record !== 'object' || record === null) return
+    const known = this.#records.get(record.id)
     this.#arrivedMeanwhile = true
+    if (record.deleted === true) return known === undefined ? void this.#recount() : this.#gone(known)
+    if (!('subject' in record)) return known === undefined ? void this.#recount() : this.#wasRead(known)
+    if (known !== undefined) return
     this.#records.set(record.id, record)
     this.#start++
     if (!record.read) this.#count(this.#unread + 1)
@@ -122,14 +127,32 @@ export class Messages {
     say(`New message: ${record.subject}`)
   }
 
+  /** Of one that is not in the list nobody here knows whether it was counted. */
+  async #recount() {
+    const user = this.#user
+    try {
+      const { count } = await this.#connection.call('messages.not-read-count', {})
+      if (user === this.#user) this.#count(count)
+    } catch (error) {
+      if (user === this.#user) this.#fail(error)
+    }
+  }
+
+  #wasRead(record) {
+    if (record.read) return
+    this.#records.set(record.id, { ...record, read: true })
+    this.#count(this.#unread - 1)
+    this.#render()
+  }
+
   async #read(record) {
     if (record.read) return
     try {
       const { success } = await this.#connection.call('messages.read', { id: record.id })
-      if (!success) return this.#gone(record)
-      this.#records.set(record.id, { ...record, read: true })
-      this.#count(this.#unread - 1)
-      this.#render()
+      const known = this.#records.get(record.id)
+      if (known === undefined) return
+      if (success) this.#wasRead(known)
+      else this.#gone(known)
     } catch (error) {
       this.#fail(error)
     }
@@ -138,7 +161,8 @@ export class Messages {
   async #delete(record) {
     try {
       await this.#connection.call('messages.delete', { id: record.id })
-      this.#gone(record)
+      const known = this.#records.get(record.id)
+      if (known !== undefined) this.#gone(known)
     } catch (error) {
       this.#fail(error)
     }
