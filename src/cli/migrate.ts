@@ -43,8 +43,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-Each database of the config or of -d: all of it or nothing, and again without harm. Needs a role that may create schemas; the embedded server is
-brought up to date at each start as well.
+Each database of the config or of -d: all of it or nothing, and again without harm. Needs a role that may
+create schemas; the embedded server is brought up to date at each start as well.
 
 Examples:
   livemessage migrate

@@ -32,7 +32,19 @@ t.test('usage: an unknown option, an unknown command, too few arguments: 2, and 
 t.test('help: on standard output, with every command, and for each its options and an example', async (t) => {
   const { code, stdout } = await it.run(['--help'])
   t.equal(code, 0)
-  const commands = ['start', 'check', 'actions', 'init', 'publish', 'listen', 'token', 'migrate', 'psql']
+  const commands = [
+    'start',
+    'check',
+    'actions',
+    'init',
+    'publish',
+    'listen',
+    'token',
+    'migrate',
+    'psql',
+    'forget',
+    'disconnect',
+  ]
   for (const command of commands) t.match(stdout, new RegExp(`^  ${command} `, 'm'))
   for (const command of commands) {
     const one = await it.run(['help', command])
