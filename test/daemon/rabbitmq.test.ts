@@ -108,7 +108,7 @@ t.test('RabbitMQ and the daemon', { skip, timeout: 120_000 }, async (t) => {
         body: '"poison"',
         headers: {
           'x-livemessage-reason': 'failed',
-          'x-livemessage-message': 'mail.sender failed: deadlock detected',
+          'x-livemessage-message': 'mail.sender (inline) failed: deadlock detected',
           'x-livemessage-attempts': 3,
         },
       })
