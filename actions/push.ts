@@ -28,14 +28,20 @@ AS $fn$
 DECLARE
   -- 'off': nothing is pushed, for work on very many rows. 'sender': always by NOTIFY, for a sender of one's own.
   mode text := coalesce(current_setting('${schema}.push', true), '');
-  channel text := ${schema}.channel(push.user_id);
+  channel text;
   line jsonb := record;
   most int;
+  whole text;
   field text;
 BEGIN
   IF mode = 'off' THEN RETURN; END IF;
+  channel := ${schema}.channel(push.user_id);
   IF mode <> 'sender' THEN
-    SELECT s.most_bytes INTO most FROM livemessage.subsystem AS s
+    -- Not most_bytes, which is -1 where the publication goes into an outbox, or the database into its channel.
+    SELECT coalesce(s.max_bytes, m.max_bytes),
+      CASE WHEN s.per_database AND m.name IS NOT NULL THEN livemessage.in_database(channel, m.name) ELSE channel END
+    INTO most, whole
+    FROM livemessage.subsystem AS s CROSS JOIN livemessage.meta AS m
     WHERE s.name = split_part(channel, ':', 1) AND s.journaled;
     IF FOUND THEN
       FOREACH field IN ARRAY ARRAY[${list(spare)}] LOOP
@@ -43,7 +49,7 @@ BEGIN
         line := (line - field) || '{"truncated":true}';
       END LOOP;
       -- Never an error: it would be the application's insert that fails. An id without a channel nobody can subscribe to.
-      IF livemessage.is_channel(channel) AND octet_length(line::text) <= most THEN
+      IF livemessage.is_channel(whole) AND octet_length(line::text) <= most THEN
         PERFORM livemessage.publish(channel, line);
       END IF;
       RETURN;

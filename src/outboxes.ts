@@ -6,7 +6,9 @@ import { LEASE } from './database/leadership.ts'
 import { Outbox, type OutboxBatch } from './database/outbox.ts'
 import type { DatabasePool } from './database/pool.ts'
 import type { SubsystemPolicies } from './database/subsystems.ts'
+import { lacksSchema } from './database/refusals.ts'
 import { withDeadline } from './deadline.ts'
+import { messageOf } from './errors.ts'
 import type { Submission } from './hub/publisher.ts'
 import type { Part } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
@@ -22,6 +24,13 @@ export interface Outboxes {
   start(config: Config): Promise<void>
   /** Other policies. */
   apply(config: Config): Promise<void>
+  /**
+   * What waits there of these channels never comes home. Never rejects: `missing` are the databases that could not be
+   * asked.
+   */
+  forget(
+    channels: readonly string[],
+  ): Promise<{ readonly count: number; readonly missing: readonly string[] }>
   /** Idempotent. */
   stop(): Promise<void>
 }
@@ -40,12 +49,16 @@ export interface OutboxesOptions {
 /** Deadline of a batch's append. */
 const APPEND_MS = 30_000
 
+/** How long an outbox may take to forget. */
+const FORGET_MS = 3000
+
 export async function createOutboxes(options: OutboxesOptions): Promise<Outboxes> {
   const { backbone, further, log } = options
   const { leadership, pool: home } = backbone
   const none = (): Promise<void> => Promise.resolve()
   if (further.length === 0 || leadership === null || home === null) {
-    return { all: [], parts: () => [], start: none, apply: none, stop: none }
+    const forget = () => Promise.resolve({ count: 0, missing: [] })
+    return { all: [], parts: () => [], start: none, apply: none, forget, stop: none }
   }
   const { createDatabase } = await import('./database/pool.ts')
   const append = options.journal === 'postgres' ? intoDatabase(home) : intoJournal(options)
@@ -82,6 +95,26 @@ export async function createOutboxes(options: OutboxesOptions): Promise<Outboxes
       return tell(config)
     },
     apply: tell,
+    async forget(channels) {
+      const missing: string[] = []
+      let count = 0
+      await Promise.all(
+        made.map(async ({ outbox }) => {
+          try {
+            count += await outbox.forget(channels, FORGET_MS)
+          } catch (error) {
+            // One without our tables has nothing that waits.
+            if (lacksSchema(error)) return
+            missing.push(outbox.database)
+            log.warn(
+              { database: outbox.database, reason: messageOf(error) },
+              'the outbox was not asked to forget',
+            )
+          }
+        }),
+      )
+      return { count, missing }
+    },
     async stop() {
       await Promise.all(made.map(({ outbox }) => outbox.stop()))
       await Promise.all(made.map(({ pool }) => pool.stop()))

@@ -1,6 +1,4 @@
-import { authReadings } from './auth/readings.ts'
 import { Rechecks } from './auth/rechecks.ts'
-import { RevocationTable } from './auth/revocation-table.ts'
 import { type Backbone, checkAlone, createBackbone } from './backbone.ts'
 import { createBurial } from './burial.ts'
 import type { Parcel } from './bus/bus.ts'
@@ -13,44 +11,41 @@ import { ForgettingUser } from './hub/forgetting-user.ts'
 import { History } from './hub/history.ts'
 import { Cluster } from './hub/cluster.ts'
 import { MovingCursors } from './hub/cursors.ts'
-import { Hub } from './hub/hub.ts'
-import { Mailboxes } from './hub/mailboxes.ts'
+import type { Hub } from './hub/hub.ts'
+import { createHub } from './hub/logged-hub.ts'
 import { Intake } from './hub/intake.ts'
 import { Presence } from './hub/presence/presence.ts'
 import { Publisher } from './hub/publisher.ts'
-import { Revoker } from './hub/revoker.ts'
 import { Subscriber } from './hub/subscriber.ts'
-import { createTransactionPublisher, refusedPublication } from './hub/transactions.ts'
 import { Dedupe } from './journal/dedupe.ts'
-import { createListener } from './listeners/create.ts'
 import type { Address, Listener } from './listeners/listener.ts'
 import type { Counts } from './ops/counts.ts'
 import { Health } from './ops/health.ts'
 import type { Log } from './ops/log.ts'
 import type { MetricGroup } from './ops/metric-set.ts'
-import { Metrics } from './ops/metrics.ts'
-import { writeJson } from './protocol/json.ts'
-import { subsystemOf } from './protocol/names.ts'
+import type { Metrics } from './ops/metrics.ts'
 import { createOutboxes, type Outboxes } from './outboxes.ts'
-import { databaseReadings, lendDatabases } from './several-databases.ts'
-import { readingsOf } from './readings.ts'
 import type { Services } from './registry/context.ts'
-import { callWithin } from './registry/dispatch.ts'
 import { watchModules } from './registry/watch.ts'
 import type { Live } from './rules.ts'
 import { createSignalling, type Signalling } from './signals/create.ts'
-import { signalReadings } from './signals/readings.ts'
 import { bothOf } from './signals/sink.ts'
 import { createSources, type Sources } from './sources/create.ts'
-import type { Duty } from './sources/duty.ts'
 import { HttpSource } from './sources/http.ts'
 import type { Rejection } from './sources/source.ts'
 import { Commands } from './transports/commands.ts'
 import { demoRoutes } from './transports/demo.ts'
 import { HttpRouter } from './transports/http.ts'
 import { routes } from './transports/routes.ts'
-import { prepareTransports, type Transports, WEBSOCKET_PATH } from './transports/transports.ts'
+import { prepareTransports, type Transports } from './transports/transports.ts'
 import type { Peer } from './transports/websocket.ts'
+import { createDuty } from './wiring/duty.ts'
+import { handlersOf } from './wiring/handlers.ts'
+import { hardBufferBytesOf, openListener } from './wiring/listener.ts'
+import { createMailboxes } from './wiring/mailboxes.ts'
+import { createMetrics } from './wiring/metrics.ts'
+import { createRevoker } from './wiring/revoker.ts'
+import { createServices } from './wiring/services.ts'
 
 /** The parts of one node, wired together and not started. */
 export interface Wired {
@@ -99,22 +94,8 @@ export interface WireOptions {
 export async function wire({ live, home, log, counts, signal, group }: WireOptions): Promise<Wired> {
   const { config, registry } = live.rules
   const { limits } = config
-  const hardBufferBytes = Math.max(16 * 1024 * 1024, 4 * limits.bufferBytes)
-  const listener: Listener<Peer> = await createListener(
-    config.listener,
-    {
-      websocketPath: WEBSOCKET_PATH,
-      maxFrameBytes: limits.frameBytes,
-      hardBufferBytes,
-      pingMs: config.pingMs,
-      pongMs: config.pongMs,
-      compression: config.compression,
-      bodyMs: limits.bodyMs,
-      stallMs: limits.stallMs,
-      shared: group !== undefined,
-    },
-    log,
-  )
+  const hardBufferBytes = hardBufferBytesOf(config)
+  const listener = await openListener(config, group !== undefined, log)
   const prepared = await prepareTransports(config, listener, hardBufferBytes)
   const backbone = await createBackbone({ live, home, log })
   const { journal, bus } = backbone
@@ -136,7 +117,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     services: () => services,
     hub: () => hub,
   })
-  const hub: Hub = new Hub({
+  const hub: Hub = createHub(log, {
     live,
     attendance: bothOf(presence, signals.sink),
     broadcast: (event, args, except) => emitter.broadcast(event, args, except),
@@ -151,14 +132,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     windowMs: () => live.rules.config.limits.idempotencyMs,
     maxKeys: () => live.rules.config.limits.idempotencyKeys,
   })
-  const mailboxes =
-    backbone.pool === null
-      ? null
-      : new Mailboxes({
-          query: (text, values, abort) => backbone.pool!.withSignal(abort).query(text, values),
-          patienceMs: () => live.rules.config.limits.publishMs,
-          log,
-        })
+  const mailboxes = createMailboxes(backbone, live, log)
   const deliverHere = ({ channel, message, exclude }: Parcel): void => {
     hub.deliver(channel, message, exclude)
   }
@@ -172,27 +146,10 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     leads: () => journal.kind === 'memory' || backbone.leadership?.token !== null,
   })
   const turns = watchModules(live, counts, log)
-  const transactions = createTransactionPublisher({ publisher, journal, counts, log })
-  const services: Services = {
-    log,
-    ...lendDatabases(live, home, transactions),
-    connections: hub,
-    signal,
-    async publish(channel, data, options) {
-      const { key, exclude } = options ?? {}
-      const json = writeJson(data)
-      try {
-        return { id: await publisher.publish({ channel, json, source: 'action', key, exclude }) }
-      } catch (error) {
-        throw refusedPublication(channel, error)
-      }
-    },
-    emit: (target, event, args, options) => emitter.emit(target, event, args, options),
-    presence: (channel) => emitter.presence(channel),
-    call: (outer, name, data, options) =>
-      callWithin(outer, name, data, options, live.rules.dispatch, services),
-    turns,
-  }
+  const services = createServices({
+    ...{ live, home, hub, publisher, journal, turns, signal, counts, log },
+    emitter: () => emitter,
+  })
   const subscriber: Subscriber = new Subscriber({ live, hub, journal, mailboxes, services })
   const deadlines = new Deadlines((client, code, reason) => hub.close(client, code, reason))
   const history = new History(live, journal)
@@ -205,7 +162,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     publish: (submission) => publisher.publish(submission),
     refuse: (response, error) => router.refuse(response, error),
   })
-  const duty = await dutyOf(backbone, live, log)
+  const duty = await createDuty(backbone, live, log)
   const others = await createSources({
     listenUrl: home.listenUrl,
     ...(backbone.notifications === null ? {} : { notifications: backbone.notifications }),
@@ -220,19 +177,22 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     log,
   })
   const sources: Sources = { all: [http, ...others.all], apply: others.apply }
-  const noteStray = strays(log, counts)
-  const cluster = new Cluster({ bus, hub, counts, log, journal })
-  const ofUser = new ForgettingUser({ live, services, pool: backbone.pool, log })
-  const forgetting = new Forgetting({ live, bus, hub, journal, user: ofUser, counts, log })
-  const revoker = new Revoker({
-    revocations: live.rules.revocations,
-    table: backbone.pool === null ? null : new RevocationTable({ pool: backbone.pool }),
-    bus,
-    hub,
-    forget: (user, database) => live.rules.whoami?.forget(user, database),
-    counts,
+  const burial = await createBurial({ backbone, broker: config.broker, log })
+  const outboxes = await createOutboxes({
+    backbone,
+    further: home.further,
+    journal: config.journal,
+    publish: (submission) => publisher.publish(submission),
+    bury: (source, rejection) => {
+      counts.error(source, rejection.code)
+      burial.bury(source, rejection)
+    },
     log,
   })
+  const cluster = new Cluster({ bus, hub, counts, log, journal })
+  const ofUser = new ForgettingUser({ live, services, pool: backbone.pool, log })
+  const forgetting = new Forgetting({ live, bus, hub, journal, user: ofUser, outboxes, counts, log })
+  const revoker = createRevoker(backbone, live, hub, counts, log)
   const rechecks = new Rechecks({
     live,
     clients: () => hub,
@@ -248,18 +208,6 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     announce: (part, cursor) => hub.announce(part, cursor),
     everyMs: config.pingMs,
   })
-  const burial = await createBurial({ backbone, broker: config.broker, log })
-  const outboxes = await createOutboxes({
-    backbone,
-    further: home.further,
-    journal: config.journal,
-    publish: (submission) => publisher.publish(submission),
-    bury: (source, rejection) => {
-      counts.error(source, rejection.code)
-      burial.bury(source, rejection)
-    },
-    log,
-  })
   const health = new Health({
     sources: () => sources.all,
     journal,
@@ -267,17 +215,8 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     database: () => home.part(),
     further: () => outboxes.parts(),
   })
-  const metrics = new Metrics({
-    group,
-    readings: [...readingsOf(backbone, hub, presence, counts), ...authReadings(live)],
-    labelled: [...databaseReadings(live, home, outboxes), ...signalReadings(signals)],
-    ...(burial.letters === null ? {} : { deadLetters: burial.letters }),
-    counts,
-    health,
-    connections: () => hub.size,
-    transports: () => hub.transports,
-    channels: () => hub.channels.size,
-    journal,
+  const metrics = createMetrics({
+    ...{ live, home, backbone, hub, presence, signals, outboxes, burial, health, group, counts },
   })
   const transports = prepared.open({
     ...shared,
@@ -312,6 +251,10 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     counts,
     log,
   )
+  const handlers = handlersOf({
+    ...{ live, journal, hub, subscriber, duty, presence, revoker, forgetting, cluster, transports, signals },
+    ...{ deliverHere, counts, log },
+  })
   return {
     listener,
     backbone,
@@ -330,39 +273,7 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
     health,
     metrics,
     join: async () => {
-      const joined = backbone.start({
-        onEntry: (entry) => {
-          counts.entries++
-          const heard = hub.deliver(entry.channel, entry.message, entry.exclude)
-          if (!heard && !live.rules.config.channels.has(subsystemOf(entry.channel))) noteStray(entry.channel)
-          if (entry.mark !== undefined) duty?.onEntry(entry)
-        },
-        onForget: (forgotten) => forgetting.onForget(forgotten),
-        onVoid: (mark) => duty?.onEntry({ mark }),
-        onEpoch: () => subscriber.onEpoch(),
-        onReady: () => log.debug({ journal: journal.kind, ready: journal.ready }, 'journal'),
-        onParcel: deliverHere,
-        onMemo: (memo, from) => {
-          cluster.onMemo(memo, from)
-          revoker.onMemo(memo, from)
-          forgetting.onMemo(memo, from)
-          presence.onMemo(memo, from)
-          transports.onMemo(memo, from)
-          signals.onMemo(memo.topic)
-        },
-        onPeer: (node, here) => {
-          cluster.onPeer(node, here)
-          revoker.onPeer(node, here)
-          forgetting.onPeer(node, here)
-          presence.onPeer(node, here)
-          transports.onPeer(node, here)
-        },
-        onGap: (reason, times) => {
-          log.warn({ reason, times }, 'letters of other nodes may have been missed')
-          presence.onGap()
-          revoker.onGap()
-        },
-      })
+      const joined = backbone.start(handlers)
       burial.start()
       await Promise.all([joined, revoker.start(), outboxes.start(live.rules.config)])
     },
@@ -402,32 +313,5 @@ export async function wire({ live, home, log, counts, signal, group }: WireOptio
       await outboxes.stop()
       await backbone.stop()
     },
-  }
-}
-
-/** Who of the nodes answers for what all of them hear; null where there is one node, or nothing that all hear. */
-async function dutyOf({ leadership, journal }: Backbone, live: Live, log: Log): Promise<Duty | null> {
-  if (leadership === null || journal.kind === 'memory') return null
-  const { Duty } = await import('./sources/duty.ts')
-  return new Duty({
-    leadership,
-    isJournaled: (subsystem) => live.rules.config.channels.get(subsystem)?.history !== null,
-    caughtUp: async () => journal.caughtUp(),
-    log,
-  })
-}
-
-/** Told once a subsystem: SQL takes publications of those too that no node knows, for one may be about to come. */
-function strays(log: Log, counts: Counts): (channel: string) => void {
-  const told = new Set<string>()
-  return (channel) => {
-    counts.error('journal', 'unknown_channel')
-    const subsystem = subsystemOf(channel)
-    if (told.has(subsystem) || told.size > 1000) return
-    told.add(subsystem)
-    log.warn(
-      { subsystem, channel },
-      'published to a subsystem that the config does not have: nobody can subscribe',
-    )
   }
 }

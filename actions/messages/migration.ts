@@ -1,5 +1,6 @@
 import type { Migrations } from 'livemessages'
 import { grants, pushing } from '../push.ts'
+import { TABLE } from './table.ts'
 
 /**
  * Users' messages. Each new row is pushed to its recipient (see `push.ts`), and what becomes of it to the recipient's
@@ -11,22 +12,14 @@ export const messages: Migrations = {
     {
       version: 1,
       name: 'message',
+      sql: TABLE,
+    },
+    {
+      version: 2,
+      name: 'push',
       sql: `
-CREATE SCHEMA livemessage_messages;
-
-CREATE TABLE livemessage_messages.message (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  to_user text NOT NULL,
-  from_user text,
-  subject text NOT NULL DEFAULT '',
-  text text NOT NULL DEFAULT '',
-  date timestamptz NOT NULL DEFAULT now(),
-  read boolean NOT NULL DEFAULT false
-);
-
--- A recipient's newest first, and how many are unread.
-CREATE INDEX message_newest ON livemessage_messages.message (to_user, id DESC);
-CREATE INDEX message_unread ON livemessage_messages.message (to_user) WHERE NOT read;
+DROP TRIGGER notify ON livemessage_messages.message;
+DROP FUNCTION livemessage_messages.notify();
 
 -- Keys of messages that were sent with one. Not a column of theirs: a message that is read and deleted must not come
 -- back when the broker delivers it again.
@@ -115,10 +108,11 @@ COMMENT ON FUNCTION livemessage_messages.send(text, text, text, text, text) IS
 
 REVOKE ALL ON FUNCTION livemessage_messages.pushed(), livemessage_messages.send(text, text, text, text, text) FROM PUBLIC;
 
--- Who may publish may write to users. An identity column needs no right to its sequence.
+-- Who may publish may write to users. An identity column needs no right to its sequence; and no id may be given, where a
+-- later message would find it taken.
 ${grants(`
-    GRANT USAGE ON SCHEMA livemessage_messages TO livemessage_publisher;
-    GRANT INSERT ON livemessage_messages.message TO livemessage_publisher;
+    REVOKE INSERT ON livemessage_messages.message FROM livemessage_publisher;
+    GRANT INSERT (to_user, from_user, subject, text, date, read) ON livemessage_messages.message TO livemessage_publisher;
     GRANT EXECUTE ON FUNCTION livemessage_messages.send(text, text, text, text, text) TO livemessage_publisher;`)}
 `,
     },

@@ -30,11 +30,11 @@ export async function pageOf(db: Database, user: string, { start, limit }: Page)
   return rows
 }
 
-/** One message, whoever's it is; null when it is not there. */
-export async function find(db: Database, id: number): Promise<MessageRecord | null> {
+/** One message of this user; null when it is not there, or another's. */
+export async function find(db: Database, id: number, user: string): Promise<MessageRecord | null> {
   const { rows } = await db.query<MessageRecord>(
-    `SELECT ${COLUMNS} FROM livemessage_messages.message WHERE id = $1`,
-    [id],
+    `SELECT ${COLUMNS} FROM livemessage_messages.message WHERE id = $1 AND to_user = $2`,
+    [id, user],
   )
   return rows[0] ?? null
 }

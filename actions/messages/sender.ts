@@ -30,8 +30,9 @@ export default defineSender({
   async format(notification, { db }): Promise<MessageRecord | MessageChange> {
     const data = dataOf(notification)
     if (data['truncated'] !== true) return isChange(data) ? changeOf(data) : recordOf(data)
-    const { id } = data
-    const record = typeof id === 'number' ? await find(db, id) : null
+    const { id, to_user: user } = data
+    // Any role of the database can say a NOTIFY: whose channel it names, that user's message it is.
+    const record = typeof id === 'number' && typeof user === 'string' ? await find(db, id, user) : null
     if (record === null) throw new ClientError('not_found', `message ${String(id)} is no longer there`)
     return record
   },

@@ -35,10 +35,11 @@ export async function pageOf(db: Database, user: string, { start, limit }: Page)
   return rows
 }
 
-/** One task, whoever's it is; null when it is not there. */
-export async function find(db: Database, id: number): Promise<TaskRecord | null> {
-  const { rows } = await db.query<TaskRecord>(`SELECT ${COLUMNS} FROM livemessage_tasks.task WHERE id = $1`, [
-    id,
-  ])
+/** One task of this user; null when it is not there, or another's. */
+export async function find(db: Database, id: number, user: string): Promise<TaskRecord | null> {
+  const { rows } = await db.query<TaskRecord>(
+    `SELECT ${COLUMNS} FROM livemessage_tasks.task WHERE id = $1 AND user_id = $2`,
+    [id, user],
+  )
   return rows[0] ?? null
 }

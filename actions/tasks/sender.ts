@@ -24,9 +24,10 @@ export default defineSender({
     return userChannel(SUBSYSTEM, String(data['user_id']))
   },
   async format(notification, { db }): Promise<TaskRecord | TaskDeletion | Fields> {
-    const { user_id: _user, ...record } = dataOf(notification)
+    const { user_id: user, ...record } = dataOf(notification)
     if (record['truncated'] !== true) return record
-    const found = await find(db, Number(record['id']))
+    // Any role of the database can say a NOTIFY: whose channel it names, that user's task it is.
+    const found = await find(db, Number(record['id']), String(user))
     if (found === null) throw new ClientError('not_found', `task ${String(record['id'])} is no longer there`)
     return found
   },

@@ -9,16 +9,22 @@ import { type BaseContext, ClientError, defineSender, type Migrations, userChann
 /** The name of Odoo's database; the NOTIFY comes by way of another one, `postgres`. */
 const ODOO = 'odoo'
 
-/** It begins with what is committed after `livemessage migrate`. */
+/**
+ * It begins with what is committed after `livemessage migrate`, which goes through all databases of the config: only
+ * Odoo's own has something to begin with.
+ */
 const migrations: Migrations = {
   component: 'odoo-bus',
   migrations: [
     {
       version: 1,
       name: 'published',
-      sql: `CREATE SCHEMA odoo_bus;
-            CREATE TABLE odoo_bus.published (id bigint PRIMARY KEY);
-            INSERT INTO odoo_bus.published SELECT id FROM bus_bus`,
+      sql: `DO $$ BEGIN
+              IF to_regclass('bus_bus') IS NULL THEN RETURN; END IF;
+              CREATE SCHEMA odoo_bus;
+              CREATE TABLE odoo_bus.published (id bigint PRIMARY KEY);
+              INSERT INTO odoo_bus.published SELECT id FROM bus_bus;
+            END $$`,
     },
   ],
 }

@@ -26,6 +26,7 @@ export async function authenticate(
 
 async function find(credentials: Credentials, rules: Rules, services: Services): Promise<User | null> {
   const hook = rules.registry.hooks.authenticate
+  checkNamed(credentials.user)
   if (hook !== null) {
     const call = {
       place: 'hooks.authenticate',
@@ -58,6 +59,18 @@ async function ask(credentials: Credentials, { whoami, revocations, config }: Ru
   // It was asked before the revocation: since then it may have ended the session, and may not.
   whoami?.forget(found.id, found.database ?? null)
   return (await whoami?.whose(credentials)) ?? null
+}
+
+/**
+ * In which encoding a proxy writes anything else nobody knows, and what can't be decoded becomes the same: two users would
+ * be one. @throws {ClientError} unauthenticated
+ */
+function checkNamed(user: string | undefined): void {
+  if (user === undefined || /^[\x20-\x7e]*$/.test(user)) return
+  throw new ClientError(
+    'unauthenticated',
+    'the user that the proxy names: expected ASCII, percent-encoded for example',
+  )
 }
 
 /** Whom a proxy named. */

@@ -1,5 +1,7 @@
+import type { DatabaseNames } from '../config/config.ts'
 import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { User } from '../registry/define.ts'
+import { placeUser } from './databases.ts'
 import type { Question, Whoami } from './whoami.ts'
 
 /** A connection, as far as it matters here. */
@@ -9,7 +11,9 @@ export interface Rechecked {
 }
 
 export interface RechecksDependencies<C extends Rechecked> {
-  readonly live: { readonly rules: { readonly whoami: Whoami | null } }
+  readonly live: {
+    readonly rules: { readonly whoami: Whoami | null; readonly config: { readonly databases: DatabaseNames } }
+  }
   clients(): Iterable<C>
   /** The same user as before, with what may have changed. @throws {ClientError} for another one */
   identify(client: C, user: User): Promise<void>
@@ -58,8 +62,15 @@ export class Rechecks<C extends Rechecked> {
   async #round(): Promise<void> {
     const { whoami } = this.#deps.live.rules
     if (whoami === null || !Number.isFinite(whoami.recheckMs)) return
-    const due = this.#due(whoami)
-    await Promise.all([...due].map(([question, clients]) => this.#ask(whoami, question, clients)))
+    // Half of the questions at once, and no more wait in turn: who comes meanwhile is not to stand behind all who are here.
+    const due = this.#due(whoami).entries()
+    const line = async (): Promise<void> => {
+      for (const [question, clients] of due) {
+        if (this.#stopped) return
+        await this.#ask(whoami, question, clients)
+      }
+    }
+    await Promise.all(Array.from({ length: Math.ceil(whoami.concurrency / 2) }, line))
   }
 
   #due(whoami: Whoami): Map<Question, C[]> {
@@ -80,8 +91,9 @@ export class Rechecks<C extends Rechecked> {
     let failure: unknown = null
     try {
       found = await whoami.again(question)
+      if (found !== null) found = placeUser(found, this.#deps.live.rules.config.databases)
     } catch (error) {
-      if (!isClientError(error) || error.code !== 'forbidden') return
+      if (!isClientError(error) || error.code === 'unavailable') return
       failure = error
     }
     for (const client of clients) {

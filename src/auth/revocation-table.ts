@@ -78,6 +78,11 @@ export class RevocationTable {
     return ((await this.#query(LIFT, [...nameOf(who)]))?.length ?? 0) > 0
   }
 
+  /** Whether it holds at present. False where the database lacks the table. */
+  async holds(who: Revoked): Promise<boolean> {
+    return ((await this.#query(HOLDS, [...nameOf(who)]))?.length ?? 0) > 0
+  }
+
   async #query<R extends Record<string, unknown>>(
     text: string,
     values: readonly unknown[],
@@ -135,6 +140,9 @@ const LIFT = `
 UPDATE livemessage.revocations SET until = now(), changed = clock_timestamp()
 WHERE kind = $1 AND name = $2 AND database = $3 AND until > now()
 RETURNING 1 AS lifted`
+
+const HOLDS = `
+SELECT 1 AS holds FROM livemessage.revocations WHERE kind = $1 AND name = $2 AND database = $3 AND until > now()`
 
 const SWEEP = `
 DELETE FROM livemessage.revocations WHERE (kind, name, database) IN (

@@ -1,4 +1,5 @@
 import { ClientError } from '../protocol/codes.ts'
+import { type Person, userKey } from '../protocol/people.ts'
 import type { User } from '../registry/define.ts'
 
 /** Who is refused: a user with all that was issued until then, or one token. */
@@ -111,9 +112,9 @@ export class Revocations {
   }
 
   refuses(user: User, now = Date.now()): boolean {
-    const { id, database = null, token, issued } = user
+    const { token, issued } = user
     if (token !== undefined && this.#isIn(this.#entries.get(tokenKey(token)), now)) return true
-    const entry = this.#entries.get(userKey(id, database))
+    const entry = this.#entries.get(personKey(user))
     if (!this.#isIn(entry, now)) return false
     const vouched = this.#vouched.get(user)
     if (vouched !== undefined) return vouched <= entry.seen
@@ -127,14 +128,13 @@ export class Revocations {
 }
 
 function keyOf(who: Revoked): string {
-  return 'token' in who ? tokenKey(who.token) : userKey(who.user, who.database)
+  return 'token' in who ? tokenKey(who.token) : personKey({ id: who.user, database: who.database })
 }
 
 function tokenKey(token: string): string {
   return `t${token}`
 }
 
-// No control character is in either: the separator is in neither.
-function userKey(user: string, database: string | null): string {
-  return database === null ? `u${user}` : `u${user}\n${database}`
+function personKey(person: Person): string {
+  return `u${userKey(person)}`
 }

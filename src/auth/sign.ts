@@ -9,6 +9,8 @@ export interface SignOptions {
   readonly lifetimeS?: number
   /** The token's own (`jti`). @default none */
   readonly id?: string
+  /** Whose user it is. @default the home database's */
+  readonly database?: string
   /** Patterns of channels that it opens. */
   readonly subscribe?: readonly string[]
   readonly publish?: readonly string[]
@@ -21,9 +23,9 @@ export interface SignOptions {
 export function signToken(
   user: string,
   keys: JwtConfig | readonly JwtConfig[],
-  { lifetimeS = LIFETIME_S, id, subscribe, publish }: SignOptions = {},
+  { lifetimeS = LIFETIME_S, id, database, subscribe, publish }: SignOptions = {},
 ): string | null {
-  // The first: of a rotation that is the new one.
+  // The first that can: all keys of the list count.
   const list: readonly JwtConfig[] = 'algorithms' in keys ? [keys] : keys
   const jwt = list.find(({ secret, algorithms }) => secret !== undefined && algorithms.includes('HS256'))
   if (jwt?.secret === undefined) return null
@@ -31,7 +33,7 @@ export function signToken(
   const iat = Math.floor(Date.now() / 1000)
   const channels = subscribe === undefined && publish === undefined ? undefined : { subscribe, publish }
   const { audience: aud, issuer: iss } = jwt
-  const body = encode({ sub: user, iat, exp: iat + lifetimeS, jti: id, aud, iss, channels })
+  const body = encode({ sub: user, iat, exp: iat + lifetimeS, jti: id, aud, iss, database, channels })
   const signature = createHmac('sha256', jwt.secret).update(`${head}.${body}`).digest('base64url')
   return `${head}.${body}.${signature}`
 }

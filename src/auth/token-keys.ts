@@ -116,18 +116,20 @@ function createKeySet(url: URL, { log, jwks = {} }: TokenKeysDeps): KeyOf {
   let loadedAt = -Infinity
   let failure: KeySetError | null = null
   const age = (): number => performance.now() - loadedAt
+  // Without its query, which may hold a key.
+  const place = `${url.origin}${url.pathname}`
 
   /** Never rejects: `failure` tells. */
   const refresh = async (): Promise<void> => {
     try {
       await set.reload()
       loadedAt = performance.now()
-      if (failure !== null) log?.info({ url: url.href }, 'the key set is there again')
+      if (failure !== null) log?.info({ url: place }, 'the key set is there again')
       failure = null
     } catch (error) {
       const first = failure === null
       failure = keySetError(error)
-      if (first) log?.warn({ url: url.href, reason: failure.message }, 'the key set cannot be had')
+      if (first) log?.warn({ url: place, reason: failure.message }, 'the key set cannot be had')
     }
   }
 

@@ -1,3 +1,4 @@
+import { type Person, userKey } from '../protocol/people.ts'
 import { Bucket, type Rate } from './rates.ts'
 
 /** Users that are looked at before the first clearing. */
@@ -16,8 +17,8 @@ export class UserRates {
   }
 
   /** Takes one; false when there is none. */
-  take(user: { readonly id: string; readonly database?: string }, now: number, rate: Rate): boolean {
-    const name = user.database === undefined ? user.id : `${user.id}\n${user.database}`
+  take(user: Person, now: number, rate: Rate): boolean {
+    const name = userKey(user)
     let bucket = this.#buckets.get(name)
     if (bucket === undefined) {
       if (this.#buckets.size >= this.#clearAt) this.#clear(now)

@@ -87,6 +87,11 @@ export class Whoami {
     return this.#config.recheckMs
   }
 
+  /** Questions to the application at once. */
+  get concurrency(): number {
+    return this.#config.concurrency
+  }
+
   /**
    * Null where the application knows nobody by them, or where there is nothing to go by.
    * @throws {ClientError} forbidden: it wants nothing of whoever that is; unavailable
@@ -98,7 +103,7 @@ export class Whoami {
     return userOf(await this.#answer(key, headers))
   }
 
-  /** The question by which a user was found out; undefined for one that was found out otherwise. */
+  /** The question by which a user was found out; undefined where it was otherwise, and where nobody is asked about again. */
   questionOf(user: User): Question | undefined {
     return this.#questions.get(user)
   }
@@ -147,7 +152,8 @@ export class Whoami {
         const answer = await ask(url, headers, timeoutMs)
         this.#succeeded()
         if (typeof answer !== 'string') {
-          this.#questions.set(answer, { key, headers, askedAt })
+          // Credentials are kept only where they are needed once more.
+          if (Number.isFinite(this.recheckMs)) this.#questions.set(answer, { key, headers, askedAt })
           this.#options.vouch?.(answer, askedAt)
         }
         if (generation === this.#generation) this.#remember(key, answer)
@@ -171,8 +177,10 @@ export class Whoami {
     this.#cached.delete(key)
     this.#cached.set(key, { answer, until: performance.now() + ms })
     const { maxCached = 10_000 } = this.#options
-    for (const oldest of this.#cached.keys()) {
-      if (this.#cached.size <= maxCached) return
+    // What is over goes as well, the oldest first: it holds a user, and by what that was known.
+    const now = performance.now()
+    for (const [oldest, { until }] of this.#cached) {
+      if (this.#cached.size <= maxCached && until > now) return
       this.#cached.delete(oldest)
     }
   }

@@ -8,6 +8,7 @@ interface ConnectionsFlags extends ConfigFlags {
   readonly url?: string
   readonly key?: string
   readonly user?: string
+  readonly database?: string
   readonly channel?: string
   readonly limit?: string
   readonly json?: boolean
@@ -19,6 +20,8 @@ interface Listed {
     readonly node: string
     readonly session: string
     readonly user: string | null
+    /** Whose user it is; null: the home one's. */
+    readonly database?: string | null
     readonly address: string
     readonly transport: string
     readonly since: number
@@ -34,6 +37,7 @@ export function define(command: Command): void {
     .option('--url <url>', "the daemon (default: the config's address, else http://127.0.0.1:7777)")
     .option('--key <key>', "an API key (default: LIVEMESSAGES_API_KEY, else the config's first)")
     .option('--user <id>', "one user's")
+    .option('--database <name>', "with --user: whose user it is (default: the home database's)")
     .option('--channel <channel>', 'those on a channel')
     .option('--limit <n>', 'at the most, up to 1000 (default: 100)')
     .option('--json', 'as the daemon tells it')
@@ -53,7 +57,7 @@ Examples:
 async function show(flags: ConnectionsFlags): Promise<void> {
   const config = await loadIfThere(flags)
   const query = new URLSearchParams()
-  for (const name of ['user', 'channel', 'limit'] as const) {
+  for (const name of ['user', 'database', 'channel', 'limit'] as const) {
     if (flags[name] !== undefined) query.set(name, flags[name])
   }
   const body = await askDaemon({
@@ -66,7 +70,7 @@ async function show(flags: ConnectionsFlags): Promise<void> {
   const { connections, count, missing }: Listed = JSON.parse(body)
   const rows = connections.map((one) => [
     one.session,
-    one.user ?? '-',
+    `${one.user ?? '-'}${typeof one.database === 'string' ? ` of ${one.database}` : ''}`,
     one.address,
     one.transport,
     new Date(one.since).toISOString(),

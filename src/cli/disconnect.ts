@@ -32,7 +32,7 @@ export function define(command: Command): void {
     .option('--user <id>', 'all connections of a user')
     .option('--session <name>', 'one connection')
     .option('--token <jti>', 'all connections of one token; with --revoke')
-    .option('--database <name>', 'whose user it is, where there are several; with --revoke')
+    .option('--database <name>', "with --user: whose user it is (default: the home database's)")
     .option('--revoke', 'and refuse the session from now on: who signs in anew is let in')
     .addOption(new Option('--undo', 'take a revocation back').conflicts(['revoke', 'session']))
     .option('--for <duration>', 'how long: no less than what a token lives (default: 24h)')
@@ -41,7 +41,8 @@ export function define(command: Command): void {
     .addHelpText(
       'after',
       `
-On all nodes. Without --revoke its client may come back at once.
+On all nodes. Without --revoke its client may come back at once. With it tokens are refused that were issued
+until now; the application of auth.url is asked anew: end the session there first.
 
 Examples:
   livemessage disconnect --user 42
@@ -54,10 +55,11 @@ Examples:
 async function disconnect(flags: DisconnectFlags): Promise<void> {
   const { user, session, token, database, reason } = flags
   const undo = flags.undo === true
+  if (database !== undefined && user === undefined) throw usage('--database: only with --user')
   const named = [user, session, token].filter((one) => one !== undefined)
   if (named.length !== 1) throw usage('expected one of --user, --session, --token')
   if (flags.revoke !== true && !undo) {
-    const only = Object.entries({ token, database, for: flags.for }).find(([, one]) => one !== undefined)
+    const only = Object.entries({ token, for: flags.for }).find(([, one]) => one !== undefined)
     if (only !== undefined) throw usage(`--${only[0]}: only with --revoke`)
   }
   if (flags.for !== undefined && parseDuration(flags.for) === null) {
@@ -76,7 +78,9 @@ async function disconnect(flags: DisconnectFlags): Promise<void> {
   if (lifted !== undefined) print(lifted ? 'taken back' : 'nothing of that kind was revoked')
   else
     print(
-      `${count} connections closed${until === undefined ? '' : `, refused until ${new Date(until).toISOString()}`}`,
+      `${count} ${count === 1 ? 'connection' : 'connections'} closed${until === undefined ? '' : `, refused until ${new Date(until).toISOString()}`}`,
     )
-  if (missing.length > 0) print(`not told, for these nodes did not answer: ${missing.join(', ')}`)
+  if (missing.length === 0) return
+  const later = flags.revoke === true || undo ? '; with a database they read of it within seconds' : ''
+  print(`not told, for these nodes did not answer: ${missing.join(', ')}${later}`)
 }

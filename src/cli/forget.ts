@@ -67,8 +67,12 @@ async function forget(flags: ForgetFlags): Promise<void> {
   const parts = [
     `${told.forgotten} ${told.forgotten === 1 ? 'publication' : 'publications'}`,
     `${told.letters} dead ${told.letters === 1 ? 'letter' : 'letters'}`,
-    ...(told.records === undefined ? [] : [`${told.records} records of subsystems`]),
-    ...(told.mailboxes === undefined ? [] : [`${told.mailboxes} places in mailboxes`]),
+    ...(told.records === undefined
+      ? []
+      : [`${told.records} ${told.records === 1 ? 'record' : 'records'} of subsystems`]),
+    ...(told.mailboxes === undefined
+      ? []
+      : [`${told.mailboxes} ${told.mailboxes === 1 ? 'place' : 'places'} in mailboxes`]),
   ]
   print(`forgotten: ${parts.join(', ')}`)
   if (told.missing.length > 0) {

@@ -57,7 +57,7 @@ const COMMANDS: readonly Entry[] = [
   },
   {
     name: 'disconnect',
-    summary: 'end the connections of a user, on all nodes, and refuse its sessions from now on',
+    summary: 'end connections, on all nodes; with --revoke refuse their sessions from now on',
     load: () => import('./disconnect.ts'),
   },
   {

@@ -1,22 +1,31 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Command } from 'commander'
+import { withDatabase } from '../config/databases.ts'
 import { openHome } from '../database/home.ts'
 import { ConfigError, type LivemessageError } from '../errors.ts'
 import { createLogger } from '../ops/logger.ts'
 import { type ConfigFlags, load, usage, withConfig } from './options.ts'
 
+interface PsqlFlags extends ConfigFlags {
+  readonly database?: string
+}
+
 export function define(command: Command): void {
   withConfig(command)
     .argument('[arguments...]', "psql's own arguments, after --")
-    .action(async (more: string[], flags: ConfigFlags) => {
+    .option('-d, --database <name>', 'another database of the same server (default: the home one)')
+    .action(async (more: string[], { database, ...flags }: PsqlFlags) => {
       const { config } = await load(flags).catch((error: unknown) => {
         throw meantForPsql(error, flags) ?? error
       })
       const home = await openHome(config.postgres, [], createLogger({ level: 'silent' }))
       try {
         if (home.url === null) throw usage('there is no database: the config says postgres: false')
-        process.exitCode = await run(home.url, more)
+        process.exitCode = await run(
+          database === undefined ? home.url : withDatabase(home.url, database),
+          more,
+        )
       } finally {
         await home.stop()
       }
@@ -26,6 +35,7 @@ export function define(command: Command): void {
       `
 Examples:
   livemessage psql
+  livemessage psql -d shop
   livemessage psql -- -c "select livemessage.publish('chat:general', '{\\"text\\":\\"hello\\"}')"
 `,
     )

@@ -8,6 +8,7 @@ import { type ConfigFlags, load, print, withConfig } from './options.ts'
 interface TokenFlags extends ConfigFlags {
   readonly ttl: string
   readonly id?: string
+  readonly database?: string
   readonly subscribe?: readonly string[]
   readonly publish?: readonly string[]
 }
@@ -19,7 +20,8 @@ export function define(command: Command): void {
     .option('--subscribe <patterns>', 'channels that it opens, with commas: chat:*,news:today', patterns)
     .option('--publish <patterns>', 'channels to which it may publish', patterns)
     .option('--id <jti>', "the token's own id, by which it can be revoked alone")
-    .action(async (user: string, { ttl, id, subscribe, publish, ...flags }: TokenFlags) => {
+    .option('--database <name>', 'whose user it is, where there are several (default: the home one)')
+    .action(async (user: string, { ttl, id, database, subscribe, publish, ...flags }: TokenFlags) => {
       const lifetimeMs = parseDuration(ttl)
       if (lifetimeMs === null || lifetimeMs < 1000) {
         throw new LivemessageError('USAGE', `--ttl: expected a duration from 1s, such as '12h', got '${ttl}'`)
@@ -28,6 +30,7 @@ export function define(command: Command): void {
       const token = signToken(user, config.auth.jwt, {
         lifetimeS: Math.floor(lifetimeMs / 1000),
         ...(id === undefined ? {} : { id }),
+        ...(database === undefined ? {} : { database }),
         ...(subscribe === undefined ? {} : { subscribe }),
         ...(publish === undefined ? {} : { publish }),
       })

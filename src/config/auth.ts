@@ -72,9 +72,23 @@ function resolveUrl(input: UrlInput, report: Report): AuthUrlConfig | null {
   if (protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))) {
     report.warning('auth.url is asked over http: whoever stands in between sees the cookies of all users')
   }
+  const headers = (given.headers ?? ['cookie', 'authorization']).map((name) => name.toLowerCase())
+  const wrong = headers.find((name) => CARRIED.test(name))
+  if (headers.length === 0 || wrong !== undefined) {
+    report.problem(
+      'auth.url.headers',
+      `expected headers by which a client is known, such as 'cookie', got ${wrong === undefined ? 'an empty list' : `'${wrong}'`}`,
+    )
+  }
+  if (given.cookies !== undefined && !headers.includes('cookie')) {
+    report.problem(
+      'auth.url.cookies',
+      "expected 'cookie' among auth.url.headers: without it no cookies go along",
+    )
+  }
   return {
     url,
-    headers: (given.headers ?? ['cookie', 'authorization']).map((name) => name.toLowerCase()),
+    headers,
     cookies: given.cookies ?? null,
     timeoutMs: given.timeout ?? 3000,
     cacheMs: given.cache ?? 5000,
@@ -82,6 +96,10 @@ function resolveUrl(input: UrlInput, report: Report): AuthUrlConfig | null {
     concurrency: given.concurrency ?? 16,
   }
 }
+
+/** Headers of every request: they say nothing of who it is, and belong to the client's connection. */
+const CARRIED =
+  /^(?:host|connection|upgrade|keep-alive|te|trailer|transfer-encoding|content-.*|expect|sec-websocket-.*)$/
 
 /** Headers that clients or proxies send for other reasons. */
 const TAKEN =

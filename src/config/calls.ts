@@ -34,7 +34,7 @@ export function resolveCalls(
   report: Report,
 ): CallsConfig {
   const prefix = said.prefix ?? DEFAULTS.calls.prefix
-  const wrong = wrongWith(prefix)
+  const wrong = wrongWith(prefix, '/call')
   if (wrong !== null) report.problem('calls.prefix', wrong)
   const aliases = new Map<string, string>()
   for (const [path, action] of Object.entries(said.aliases ?? {})) {
@@ -54,12 +54,12 @@ export function resolveCalls(
 }
 
 /** Null for a path that actions can have. */
-function wrongWith(path: string): string | null {
+function wrongWith(path: string, such = '/roles/messages/all'): string | null {
   if (!PATH.test(path) || path.split('/').some((segment) => segment === '.' || segment === '..')) {
-    return `expected a path such as '/roles/messages/all', without a slash at its end, got '${path}'`
+    return `expected a path such as '${such}', without a slash at its end, got '${path}'`
   }
   const [, first = ''] = path.split('/')
-  return TAKEN.has(first) ? `'/${first}' is the daemon's own: take another path than '${path}'` : null
+  return TAKEN.has(first) ? `'/${first}' is the daemon's own: expected another path, got '${path}'` : null
 }
 
 function isAction(action: string, ACTIONS: Parsed['ACTIONS']): boolean {

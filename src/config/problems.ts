@@ -6,6 +6,9 @@ import { isRecord, redact } from './values.ts'
 
 type Path = readonly PropertyKey[]
 
+/** Elements of a list that a problem shows. */
+const MAX_SHOWN = 8
+
 /** What a problem was about, beside its text. */
 export interface Located {
   readonly path: Path
@@ -64,25 +67,44 @@ const OPEN = new Set<PropertyKey>([
   'cleanupTimeout',
   'minConnections',
   'maxConnections',
+  'databases',
   'port',
   'prefetch',
   'maxAttempts',
+  'timeout',
+  'cache',
+  'recheck',
+  'concurrency',
 ])
+/** Keys whose texts may be secrets in every other section: of a webhook's URL its path is one, often. */
+const ALWAYS_SECRET = new Set<PropertyKey>(['secret', 'url'])
 
 /** A value as a problem shows it: short, and never a secret. */
 export function show(value: unknown, path: Path): string {
   if (value === undefined) return 'nothing'
   if (value === null || typeof value === 'boolean') return String(value)
-  if (Array.isArray(value)) return 'a list'
+  const secret = isSecret(path)
+  if (Array.isArray(value)) return secret ? 'a list' : showList(value, path)
   if (typeof value === 'object') return 'an object'
   if (typeof value === 'function') return 'a function'
-  const secret = SECRET.has(path[0] ?? '') && !OPEN.has(path.at(-1) ?? '')
   if (typeof value === 'number' || typeof value === 'bigint') return secret ? 'a number' : String(value)
   if (typeof value !== 'string') return `a ${typeof value}`
   if (value.trim() === '') return 'an empty text'
   if (secret) return 'another text (not shown: it may be a secret)'
   const text = redact(value)
   return `'${text.length > 80 ? `${text.slice(0, 80)}…` : text}'`
+}
+
+function isSecret(path: Path): boolean {
+  const key = path.findLast((part) => typeof part === 'string') ?? ''
+  return ALWAYS_SECRET.has(key) || (SECRET.has(path[0] ?? '') && !OPEN.has(key))
+}
+
+/** Its first elements, so that the wrong one can be seen among them. */
+function showList(list: readonly unknown[], path: Path): string {
+  if (list.length === 0) return 'an empty list'
+  const shown = list.slice(0, MAX_SHOWN).map((element) => show(element, path))
+  return `[${shown.join(', ')}${list.length > MAX_SHOWN ? ', …' : ''}]`
 }
 
 interface Flat {

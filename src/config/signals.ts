@@ -35,14 +35,14 @@ export function resolveSignals(
   report: Report,
 ): SignalsConfig {
   const webhooks = (input?.webhooks ?? []).map((webhook, index) => {
-    const key = `signals.webhooks.${index}`
+    const key = `signals.webhooks[${index}]`
     checkSubsystems(key, webhook.subsystems, channels, report)
     return resolveWebhook(key, webhook, report)
   })
   for (const [index, { name }] of webhooks.entries()) {
     if (webhooks.findIndex((other) => other.name === name) === index) continue
     report.problem(
-      `signals.webhooks.${index}.name`,
+      `signals.webhooks[${index}].name`,
       `another webhook is called '${name}': give each a name of its own`,
     )
   }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { Client, escapeLiteral } from 'pg'
 import type { ClientBase } from 'pg'
 import { LivemessageError, messageOf } from '../errors.ts'
@@ -10,6 +11,7 @@ import { signals } from './migrations/0004-signals.ts'
 import { revocations } from './migrations/0005-revocations.ts'
 import { outbox } from './migrations/0006-outbox.ts'
 import { forget } from './migrations/0007-forget.ts'
+import { codeOf } from './process.ts'
 
 export interface MigrateOptions {
   /** In this order; the daemon's own come first where they are not named. @default [CORE] */
@@ -20,6 +22,8 @@ export interface MigrateOptions {
   readonly database?: { readonly name: string; readonly outbox: boolean }
   /** Waiting for another migration of the same database, or for locks of others. @default 60_000 */
   readonly lockMs?: number
+  /** So long at a time for the latter: whoever publishes meanwhile waits behind it. @default 1000 */
+  readonly lockTryMs?: number
 }
 
 export interface MigrateOutcome {
@@ -73,7 +77,30 @@ export async function migrate(
 // Any number will do, as long as nobody else uses it: the letters "livemesg".
 const LOCK = '7811887443163341671'
 
+/** A lock that can't be had is asked for again: others must not wait behind us for the end of a long transaction. */
 async function run(client: ClientBase, options: MigrateOptions): Promise<MigrateOutcome> {
+  const end = performance.now() + (options.lockMs ?? LOCK_MS)
+  for (;;) {
+    try {
+      return await attempt(client, options)
+    } catch (error) {
+      const { cause } = error instanceof Error ? error : {}
+      if (!isLockTimeout(error) && !isLockTimeout(cause)) throw error
+      if (performance.now() >= end) throw error
+    }
+    await delay(BETWEEN_MS)
+  }
+}
+
+const LOCK_MS = 60_000
+const LOCK_TRY_MS = 1000
+const BETWEEN_MS = 300
+
+function isLockTimeout(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '55P03'
+}
+
+async function attempt(client: ClientBase, options: MigrateOptions): Promise<MigrateOutcome> {
   const extra = options.components ?? []
   const components = extra.some(({ component }) => component === CORE.component) ? extra : [CORE, ...extra]
   check(components)
@@ -88,12 +115,12 @@ async function run(client: ClientBase, options: MigrateOptions): Promise<Migrate
     }
   }
   client.on('notice', onNotice)
+  const { lockMs = LOCK_MS, lockTryMs = LOCK_TRY_MS } = options
   // Of the transaction, not of the session: behind a pooler a session's lock would stay with a stranger.
-  await client.query(
-    `BEGIN; SET LOCAL lock_timeout = ${options.lockMs ?? 60_000}; SET LOCAL client_min_messages = notice`,
-  )
+  await client.query(`BEGIN; SET LOCAL lock_timeout = ${lockMs}; SET LOCAL client_min_messages = notice`)
   try {
     await client.query(`SELECT pg_advisory_xact_lock(${LOCK})`)
+    await client.query(`SET LOCAL lock_timeout = ${Math.min(lockTryMs, lockMs)}`)
     const from = await versions(client, components)
     const steps = components.flatMap(({ component, migrations }) =>
       migrations
@@ -131,11 +158,23 @@ async function apply(client: ClientBase, step: Step): Promise<void> {
     await client.query(RECORD, [step.component, step.version, step.name])
   } catch (error) {
     if (isConnectionFailure(error)) throw error
+    if (isLockTimeout(error)) {
+      throw new LivemessageError(
+        'DATABASE_FAILED',
+        `migration ${step.component} ${step.version} (${step.name}): ${messageOf(error)}. Nothing was changed. A ` +
+          'transaction that is still open has a lock on our tables, for example because it has published: end it, or ' +
+          'migrate again when it is over',
+        { cause: error },
+      )
+    }
+    const rights =
+      codeOf(error) === '42501'
+        ? '. The role needs the right to create in this database and has to own what earlier migrations made; ' +
+          '`livemessage migrate --dry-run` prints the SQL for someone who has it'
+        : ''
     throw new LivemessageError(
       'DATABASE_FAILED',
-      `migration ${step.component} ${step.version} (${step.name}): ${messageOf(error)}. Nothing was changed. The ` +
-        'role needs the right to create in this database and has to own what earlier migrations made; ' +
-        '`livemessage migrate --dry-run` prints the SQL for someone who has it',
+      `migration ${step.component} ${step.version} (${step.name}): ${messageOf(error)}. Nothing was changed${rights}`,
       { cause: error },
     )
   }
@@ -171,7 +210,7 @@ function script(steps: readonly Step[], database: MigrateOptions['database']): s
       `SELECT livemessage.set_database(${escapeLiteral(database.name)}, ${String(database.outbox)});\n`,
     )
   }
-  return `BEGIN;\n\n${parts.join('\n')}\nCOMMIT;\n`
+  return `BEGIN;\n-- Whoever publishes waits behind this: where it fails, run it again.\nSET LOCAL lock_timeout = '${LOCK_TRY_MS}ms';\n\n${parts.join('\n')}\nCOMMIT;\n`
 }
 
 function check(components: readonly Migrations[]): void {

@@ -1,4 +1,5 @@
-import type { Retry } from '../backoff.ts'
+import { pause, type Retry } from '../backoff.ts'
+import { withDeadline } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import { Chore, type Shift } from './chore.ts'
@@ -58,6 +59,7 @@ export class Outbox {
   #moved = 0
   #batches = 0
   #trouble: string | null = null
+  readonly #stopped = new AbortController()
 
   constructor(options: OutboxOptions) {
     const { database, pool, leadership, log, retry, statementMs = 30_000, applyMs = 600_000 } = options
@@ -98,8 +100,30 @@ export class Outbox {
     return this.#subsystems.apply(policies)
   }
 
+  /**
+   * What waits here of these channels never comes home. Resolves with how many publications that were, when none of these
+   * channels is on its way any more.
+   * @throws where the database does not answer, or what is on its way does not come home, within `deadlineMs`
+   */
+  async forget(channels: readonly string[], deadlineMs: number): Promise<number> {
+    const { pool } = this.#options
+    let gone = 0
+    return withDeadline(deadlineMs, [this.#stopped.signal], async (signal) => {
+      for (;;) {
+        const { rows } = await pool.withSignal(signal).query<ForgottenRow>(FORGET, [channels])
+        const [row] = rows
+        gone += Number(row?.gone ?? 0)
+        if ((row?.batch ?? null) === null) return gone
+        await pause(BATCH_LOOK_MS, signal)
+        signal.throwIfAborted()
+      }
+    })
+  }
+
   /** Idempotent. */
   async stop(): Promise<void> {
+    this.#stopped.abort(new Error('the node stops'))
+
     await Promise.all([this.#subsystems.stop(), this.#chore.stop()])
   }
 
@@ -138,6 +162,13 @@ type TakenRow = {
   readonly channels: readonly string[] | null
   readonly datas: readonly string[] | null
 }
+
+type ForgottenRow = { readonly gone: string; readonly batch: string | null }
+
+/** How often is looked whether a batch is home: some milliseconds after it was taken. */
+const BATCH_LOOK_MS = 20
+
+const FORGET = 'SELECT gone, batch FROM livemessage.forget_outbox($1)'
 
 const TAKE = 'SELECT batch, channels, datas FROM livemessage.outbox_take($1, $2, $3, $4)'
 

@@ -1,5 +1,7 @@
 import type { Bus, Memo } from '../bus/bus.ts'
-import { ClientError } from '../protocol/codes.ts'
+import type { Counts } from '../ops/counts.ts'
+import type { Log } from '../ops/log.ts'
+import { ClientError, isClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { isRecord } from '../protocol/json.ts'
 
@@ -8,8 +10,8 @@ export interface CallsDependencies {
   readonly topic: string
   /** Answers another node. A rejection is told as a failure. */
   answer(order: unknown): MaybePromise<unknown>
-  /** What comes and is no question and no answer, and what failed in answering. */
-  onTrouble(reason: string, error?: unknown): void
+  readonly counts: Counts
+  readonly log: Log
   /** How long the other nodes may take. */
   readonly deadlineMs: number
 }
@@ -80,8 +82,7 @@ export class Calls {
 
   onMemo({ topic, body }: Memo, from: string): void {
     if (topic !== this.#deps.topic) return
-    if (!isRecord(body) || !Number.isSafeInteger(body['id']))
-      return this.#deps.onTrouble('no question, no answer')
+    if (!isRecord(body) || !Number.isSafeInteger(body['id'])) return this.#refused('no question, no answer')
     const id = body['id'] as number
     if ('ask' in body) return this.#reply(id, body['ask'], from)
     const call = this.#calls.get(id)
@@ -104,10 +105,10 @@ export class Calls {
   }
 
   #reply(id: number, order: unknown, to: string): void {
-    const { bus, topic, onTrouble } = this.#deps
+    const { bus, topic } = this.#deps
     const send = (body: object): void => bus.send({ kind: 'memo', topic, to, body: { id, ...body } })
     const fail = (error: unknown): void => {
-      onTrouble('a question of another node failed', error)
+      this.#refused('a question of another node failed', error)
       send({ error: 'failed' })
     }
     try {
@@ -117,5 +118,12 @@ export class Calls {
     } catch (error) {
       fail(error)
     }
+  }
+
+  /** What comes and is no question and no answer, and what failed in answering. */
+  #refused(reason: string, error?: unknown): void {
+    const { counts, log } = this.#deps
+    counts.error('bus', isClientError(error) ? error.code : 'bad_memo')
+    log.debug({ reason, err: error }, 'memo refused')
   }
 }

@@ -81,10 +81,8 @@ export class Cluster {
         if (order === null) throw new ClientError('invalid_input', 'no such order')
         return this.#here.run(order)
       },
-      onTrouble: (reason, error) => {
-        counts.error('bus', error instanceof ClientError ? error.code : 'bad_memo')
-        log.debug({ reason, err: error }, 'memo refused')
-      },
+      counts,
+      log,
     })
   }
 

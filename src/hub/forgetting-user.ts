@@ -3,13 +3,14 @@ import { withDeadline } from '../deadline.ts'
 import { unavailable } from '../database/failures.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
-import { ClientError, isClientError } from '../protocol/codes.ts'
+import { isClientError } from '../protocol/codes.ts'
 import { isChannel, userChannel } from '../protocol/names.ts'
 import { userKey } from '../protocol/people.ts'
 import type { Services } from '../registry/context.ts'
 import type { Database } from '../registry/define.ts'
 import { runHook } from '../registry/hooks.ts'
 import type { Live } from '../rules.ts'
+import { furtherOf } from './database-names.ts'
 
 export interface ForgettingUserOptions {
   readonly live: Live
@@ -45,10 +46,7 @@ export class ForgettingUser {
    * @throws {ClientError} invalid_input for none of the config's
    */
   databaseOf(name: string | null): string | null {
-    const { home, further } = this.#options.live.rules.config.databases
-    if (name === null || name === home) return null
-    if (further.includes(name)) return name
-    throw new ClientError('invalid_input', `database: '${name.slice(0, 80)}' is none of the config's`)
+    return furtherOf(this.#options.live.rules.config.databases, name)
   }
 
   /** The user's own channel in every subsystem that has such. */

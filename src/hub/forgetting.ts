@@ -18,6 +18,12 @@ export interface ForgettingDependencies {
   readonly hub: Pick<Hub, 'forget' | 'announceForgotten'>
   readonly journal: Journal
   readonly user: ForgettingUser
+  /** What further databases have published and is not in the journal yet. */
+  readonly outboxes: {
+    forget(
+      channels: readonly string[],
+    ): Promise<{ readonly count: number; readonly missing: readonly string[] }>
+  }
   readonly counts: Counts
   readonly log: Log
   /** How long the other nodes may take to say that they have forgotten, too. @default 2000 */
@@ -30,7 +36,10 @@ export interface ForgottenCounts {
   readonly forgotten: number
   /** Dead letters. */
   readonly letters: number
-  /** Nodes that have not said in time that they have forgotten it. They do as soon as they follow the journal again. */
+  /**
+   * Nodes that have not said in time that they have forgotten it: they do as soon as they follow the journal again. And
+   * `database:<name>` of each database whose outbox could not be asked: what waits there comes yet.
+   */
   readonly missing: readonly string[]
 }
 
@@ -71,10 +80,8 @@ export class Forgetting {
         if (order === null) throw new ClientError('invalid_input', 'no such order')
         return this.#obey(order)
       },
-      onTrouble: (reason, error) => {
-        counts.error('bus', error instanceof ClientError ? error.code : 'bad_memo')
-        log.debug({ reason, err: error }, 'memo refused')
-      },
+      counts,
+      log,
     })
   }
 
@@ -153,8 +160,10 @@ export class Forgetting {
   }
 
   async #channels(channels: readonly string[], key: Key | null): Promise<ForgottenCounts> {
-    const { journal, user } = this.#deps
-    let forgotten = 0
+    const { journal, user, outboxes } = this.#deps
+    // First: what is on its way is in the journal when this resolves.
+    const waiting = key === null ? await outboxes.forget(channels) : { count: 0, missing: [] }
+    let forgotten = waiting.count
     let letters = 0
     let position = 0
     for (const channel of channels) {
@@ -165,7 +174,7 @@ export class Forgetting {
       }
     }
     if (key === null) letters = await user.forgetLetters(channels)
-    const missing: string[] = []
+    const missing = waiting.missing.map((database) => `database:${database}`)
     const { epoch } = journal
     forgotten += this.#drop(channels, key)
     for (let start = 0; start < channels.length; start += MAX_CHANNELS) {

@@ -3,7 +3,6 @@ import type { Args } from '../protocol/args.ts'
 import { CLOSE, ClientError } from '../protocol/codes.ts'
 import type { ForgottenFrame, ServerFrame } from '../protocol/frames.ts'
 import { isChannel } from '../protocol/names.ts'
-import { userKey } from '../protocol/people.ts'
 import type { ConnectionFilter, Connections, User } from '../registry/define.ts'
 import type { Live } from '../rules.ts'
 import { type Asked, unasked } from './answer.ts'
@@ -15,6 +14,7 @@ import { type Occupancy, Occupants } from './occupants.ts'
 import { fitting } from './pacing.ts'
 import { conflateOf, isJournaled, policyOf } from './policies.ts'
 import { SlowGuard } from './slow.ts'
+import { Users } from './users.ts'
 
 export interface HubDependencies {
   readonly live: Live
@@ -50,7 +50,7 @@ export interface Attendance {
 export class Hub implements Connections, ClientHome {
   readonly #deps: HubDependencies
   readonly #clients = new Map<string, Client>()
-  readonly #users = new Map<string, Set<Client>>()
+  readonly #users: Users
   readonly #transports = new Map<string, number>()
   /** This node's clients on each channel; the sockets themselves are the listener's to know. */
   readonly #occupants = new Occupants()
@@ -61,6 +61,7 @@ export class Hub implements Connections, ClientHome {
 
   constructor(deps: HubDependencies) {
     this.#deps = deps
+    this.#users = new Users(deps.live)
     this.#guard = new SlowGuard({
       clients: () => this.#clients.values(),
       close: (client) => this.#closeSlow(client),
@@ -110,36 +111,20 @@ export class Hub implements Connections, ClientHome {
   }
 
   of(user: string, database?: string | null): readonly Client[] {
-    return [...(this.#users.get(userKey({ id: user, database: this.#further(database) })) ?? [])]
+    return this.#users.of(user, database)
   }
 
   /** Whether it is a client of this user. @param database @default the home one */
   isOf(client: Client, user: string, database?: string | null): boolean {
-    return client.user === user && client.database === this.#further(database)
-  }
-
-  /** Null for the home database, by its name too. */
-  #further(database: string | null | undefined): string | null {
-    const { home } = this.#deps.live.rules.config.databases
-    return database === undefined || database === home ? null : database
+    return this.#users.isOf(client, user, database)
   }
 
   on(channel: string): readonly Client[] {
     return this.#occupants.on(channel)
   }
 
-  filter({ user, database, channel, transport }: ConnectionFilter): readonly Client[] {
-    const further = this.#further(database)
-    // A user is somebody of one database; all others are meant wherever they are, where nothing is said.
-    const anywhere = database === undefined && typeof user !== 'string'
-    const some: Iterable<Client> =
-      channel !== undefined ? this.on(channel) : typeof user === 'string' ? this.of(user, database) : this
-    return [...some].filter(
-      (client) =>
-        (user === undefined || client.user === user) &&
-        (anywhere || client.database === further) &&
-        (transport === undefined || client.transport === transport),
-    )
+  filter(by: ConnectionFilter): readonly Client[] {
+    return this.#users.filter(by, by.channel === undefined ? this : this.on(by.channel))
   }
 
   start(): void {
@@ -166,20 +151,13 @@ export class Hub implements Connections, ClientHome {
     client.end()
     this.#laggards.remove(client)
     this.#guard.release(client)
-    const user = client.userKey
-    if (user === null) return
-    const tabs = this.#users.get(user)
-    tabs?.delete(client)
-    if (tabs?.size === 0) this.#users.delete(user)
+    this.#users.delete(client)
   }
 
   identify(client: Client, user: User): void {
     client.identify(user)
     if (!client.open) return
-    const key = userKey(user)
-    const tabs = this.#users.get(key)
-    if (tabs === undefined) this.#users.set(key, new Set([client]))
-    else tabs.add(client)
+    this.#users.add(client, user)
     if (client.link.fleeting !== true) this.#deps.attendance?.identified(client)
   }
 

@@ -6,6 +6,7 @@ import type { Counts } from '../ops/counts.ts'
 import type { Log } from '../ops/log.ts'
 import { CLOSE, ClientError, closeReason } from '../protocol/codes.ts'
 import { isRecord } from '../protocol/json.ts'
+import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
 import { Calls } from './cluster-calls.ts'
 import type { Hub } from './hub.ts'
@@ -13,7 +14,7 @@ import type { Hub } from './hub.ts'
 export interface RevokerDependencies {
   readonly revocations: Revocations
   /** Null: they are kept in memory, until the process ends. */
-  readonly table: Pick<RevocationTable, 'readAll' | 'readChanges' | 'put' | 'lift' | 'stop'> | null
+  readonly table: Pick<RevocationTable, 'readAll' | 'readChanges' | 'put' | 'lift' | 'holds' | 'stop'> | null
   readonly bus: Pick<Bus, 'node' | 'peers' | 'send'>
   readonly hub: Pick<Hub, 'get' | 'of' | typeof Symbol.iterator>
   /** What the application answered of a user is to be forgotten. */
@@ -77,10 +78,8 @@ export class Revoker {
         if (order === null) throw new ClientError('invalid_input', 'no such order')
         return this.#obey(order)
       },
-      onTrouble: (reason, error) => {
-        counts.error('bus', error instanceof ClientError ? error.code : 'bad_memo')
-        log.debug({ reason, err: error }, 'memo refused')
-      },
+      counts,
+      log,
     })
     // Until it is known who is revoked, nobody is let in by a name: the table may say no.
     if (deps.table !== null) deps.revocations.known = false
@@ -107,24 +106,23 @@ export class Revoker {
     if (stored instanceof Error) throw notStored(stored)
     let count = own
     for (const closed of told.answers.values()) count += closed
+    this.#deps.log.info({ closed: count, missing: told.missing, until }, 'sessions revoked')
     return { count, missing: told.missing, until }
   }
 
   /**
-   * Takes one back. False where none is known.
-   * @throws {ClientError} unavailable: it is taken back where it could be told, and stays in the table
+   * Takes one back: in the table first, for the others believe nobody else. False where none is known.
+   * @throws {ClientError} unavailable: it holds as before
    */
   async lift(who: Revoked): Promise<{ readonly lifted: boolean; readonly missing: readonly string[] }> {
     const { revocations, table } = this.#deps
     const at = Date.now()
+    const stored = table === null ? false : await settled(table.lift(who))
+    if (stored instanceof Error) throw notLifted(stored)
     const known = revocations.get(who)
-    revocations.remove(who, Math.max(at, known?.at ?? at))
     const order: Order = { op: 'lift', who, at: Math.max(at, known?.at ?? at) }
-    const [told, stored] = await Promise.all([
-      this.#calls.ask(order, decodeCount),
-      table === null ? false : settled(table.lift(who)),
-    ])
-    if (stored instanceof Error) throw notStored(stored)
+    revocations.remove(who, order.at)
+    const told = await this.#calls.ask(order, decodeCount)
     const elsewhere = [...told.answers.values()].some((count) => count > 0)
     return { lifted: known !== undefined || stored || elsewhere, missing: told.missing }
   }
@@ -161,17 +159,24 @@ export class Revoker {
     await this.#reading
   }
 
-  #obey(order: Order): number | Found {
+  #obey(order: Order): MaybePromise<number | Found> {
     switch (order.op) {
       case 'revoke':
         return this.#apply(order.revocation)
       case 'lift':
-        return this.#deps.revocations.remove(order.who, order.at) ? 1 : 0
+        return this.#lifted(order.who, order.at)
       case 'find':
         return this.#find(order.session) ?? NOBODY
       default:
         return order satisfies never
     }
+  }
+
+  /** Any role of the database can say so, where memos are NOTIFYs: where there is a table, it has to say so too. */
+  async #lifted(who: Revoked, at: number): Promise<number> {
+    const { revocations, table } = this.#deps
+    if (revocations.get(who) === undefined || (table !== null && (await table.holds(who)))) return 0
+    return revocations.remove(who, at) ? 1 : 0
   }
 
   #find(session: string): Found | null {
@@ -202,7 +207,7 @@ export class Revoker {
   #clientsOf(who: Revoked): Client[] {
     const { hub } = this.#deps
     if ('token' in who) return [...hub].filter(({ identity }) => identity?.token === who.token)
-    return [...hub.of(who.user)].filter(({ identity }) => (identity?.database ?? null) === who.database)
+    return [...hub.of(who.user, who.database)]
   }
 
   /** Never rejects. One at a time. */
@@ -272,6 +277,12 @@ function notStored(cause: Error): ClientError {
     'unavailable',
     'done at the nodes that could be told, but not stored: ask again until it is',
   )
+  error.cause = cause
+  return error
+}
+
+function notLifted(cause: Error): ClientError {
+  const error = new ClientError('unavailable', 'it could not be taken back, and holds as before: ask again')
   error.cause = cause
   return error
 }

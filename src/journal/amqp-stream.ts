@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto'
 import { AmqpConnection } from '../broker/connection.ts'
 import type { AmqpLink, ConfirmChannel } from '../broker/connection.ts'
 import { declareQueue } from '../broker/queue.ts'
-import type { Log } from '../ops/log.ts'
 import { ClientError } from '../protocol/codes.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import { Ahead } from './ahead.ts'
 import { StreamAppender } from './amqp-stream-appender.ts'
+import { StreamForgetter } from './amqp-stream-forgetter.ts'
 import { Ledger } from './amqp-stream-ledger.ts'
 import type { LedgerHandlers } from './amqp-stream-ledger.ts'
 import { MAX_ENTRIES } from './amqp-stream-message.ts'
@@ -15,6 +15,7 @@ import { startOf, streamArguments } from './amqp-stream-options.ts'
 import type { StreamJournalOptions } from './amqp-stream-options.ts'
 import { Reading } from './amqp-stream-reading.ts'
 import type { Arrival, Former } from './amqp-stream-reading.ts'
+import { StreamState } from './amqp-stream-state.ts'
 import type { From } from './amqp-stream-tail.ts'
 import type {
   Draft,
@@ -57,7 +58,7 @@ class StreamJournal implements Journal {
   readonly #options: StreamJournalOptions
   readonly #queue: string
   readonly #producer = randomBytes(6).toString('hex')
-  readonly #log: Log
+  readonly #state: StreamState
   readonly #now: () => number
   readonly #connection: AmqpConnection
   readonly #ahead: Ahead
@@ -75,19 +76,14 @@ class StreamJournal implements Journal {
   /** It is not the stream that the ledger was read from. */
   #changed = false
   #blocked: string | null = null
-  #reason: string | null = 'not started'
-  #since = 0
-  #onTold: (() => void) | null = null
   #stopping: Promise<void> | null = null
-  /** How many each tombstone made void, by its position, while somebody waits for that. */
-  readonly #forgot = new Map<number, number>()
-  #forgetting = 0
+  readonly #forgetter: StreamForgetter
   readonly #counts = { foreign: 0, rebuilds: 0, resumes: 0, epochs: 0 }
 
   constructor(options: StreamJournalOptions) {
     this.#options = options
     this.#queue = `${options.exchange}.journal`
-    this.#log = options.log.child({ journal: this.kind })
+    this.#state = new StreamState(options.log.child({ journal: this.kind }), () => this.#handlers?.onReady())
     this.#now = options.now ?? Date.now
     this.#connection = new AmqpConnection({ connectionName: 'livemessages journal', ...options })
     this.#appender = new StreamAppender({
@@ -100,6 +96,10 @@ class StreamJournal implements Journal {
       maxWaitingBytes: options.maxWaitingBytes ?? 64 * 1024 * 1024,
       now: this.#now,
       onBroken: (reason) => this.#fail(reason),
+    })
+    this.#forgetter = new StreamForgetter({
+      append: (tombstone) => this.#appender.append([tombstone]).then(([placed]) => placed!.position),
+      epoch: () => this.epoch,
     })
     this.#ahead = new Ahead({
       catchUp: () => this.caughtUp(),
@@ -118,11 +118,11 @@ class StreamJournal implements Journal {
   }
 
   get ready(): boolean {
-    return this.#reason === null
+    return this.reason === null
   }
 
   get reason(): string | null {
-    return this.#reason
+    return this.#state.reason
   }
 
   get bytes(): number {
@@ -136,18 +136,17 @@ class StreamJournal implements Journal {
   async start(handlers: JournalHandlers): Promise<void> {
     if (this.#handlers || this.#stopping) return
     this.#handlers = handlers
-    const told = new Promise<void>((resolve) => (this.#onTold = resolve))
     void this.#connection.start({
       onOpen: (link) => this.#open(link),
       onDown: (reason) => {
         this.#leave(reason)
         this.#blocked = null
-        this.#tell(reason)
+        this.#state.tell(reason)
       },
       onBlocked: (reason) => this.#block(reason),
     })
     // Not until that has opened it: a broker that takes nothing holds it up for as long as it likes.
-    await told
+    await this.#state.first
   }
 
   append(draft: Draft): MaybePromise<Placed> {
@@ -180,21 +179,9 @@ class StreamJournal implements Journal {
     await this.#appender.append([])
   }
 
-  /** What is in a stream can't be taken out of it: each that reads it reads the tombstone too, and holds to it. */
-  async forget({ channel, positions }: Forget): Promise<ForgetOutcome> {
-    const { epoch } = this.#current()
-    const json = positions === undefined ? 'null' : JSON.stringify({ epoch, positions })
-    this.#forgetting++
-    try {
-      const [placed] = await this.#appender.append([{ channel, json, tombstone: true }])
-      const { position } = placed!
-      if (this.epoch !== epoch && positions !== undefined) {
-        throw new ClientError('conflict', 'positions have started anew: ask with cursors of the new epoch')
-      }
-      return { count: this.#forgot.get(position) ?? 0, position }
-    } finally {
-      if (--this.#forgetting === 0) this.#forgot.clear()
-    }
+  async forget(what: Forget): Promise<ForgetOutcome> {
+    this.#current()
+    return this.#forgetter.forget(what)
   }
 
   retain(retention: ReadonlyMap<string, Retention>): void {
@@ -208,10 +195,9 @@ class StreamJournal implements Journal {
   }
 
   async #stop(): Promise<void> {
-    this.#onTold?.()
+    this.#state.stop()
     await this.#appender.stop(this.#options.drainMs ?? 2_000)
     this.#leave('stopped')
-    this.#reason = 'stopped'
     this.#handlers = null
     await this.#connection.stop()
     this.#ledger?.window.stop()
@@ -219,7 +205,7 @@ class StreamJournal implements Journal {
 
   #current(): Ledger {
     if (this.#ledger !== null) return this.#ledger
-    throw new ClientError('unavailable', `the journal was not read yet: ${this.#reason ?? ''}`)
+    throw new ClientError('unavailable', `the journal was not read yet: ${this.reason ?? ''}`)
   }
 
   /** Resolves when all was read. */
@@ -252,7 +238,7 @@ class StreamJournal implements Journal {
     if (arrival !== 'current') return false
     this.#counts.resumes++
     this.#arrived = true
-    this.#tell(this.#blocked)
+    this.#state.tell(this.#blocked)
     return true
   }
 
@@ -304,7 +290,7 @@ class StreamJournal implements Journal {
     if (old !== null && old.epoch !== next.epoch) this.#tellEpoch()
     // It was the same stream after all: they come late, and in their order.
     else missed.tell(this.#handlers)
-    this.#tell(this.#blocked)
+    this.#state.tell(this.#blocked)
   }
 
   #read(
@@ -329,7 +315,7 @@ class StreamJournal implements Journal {
   }
 
   #tellForgotten(forgotten: Forgotten, count: number): void {
-    if (this.#forgetting > 0) this.#forgot.set(forgotten.upTo + 1, count)
+    this.#forgetter.told(forgotten, count)
     this.#handlers?.onForget?.(forgotten)
   }
 
@@ -357,24 +343,6 @@ class StreamJournal implements Journal {
   #block(reason: string | null): void {
     this.#blocked = reason === null ? null : `the broker takes no publications: ${reason}`
     this.#appender.block(this.#blocked)
-    if (this.#blocked !== null || this.#arrived) this.#tell(this.#blocked)
-  }
-
-  /** It can append: null; or why not. An outage is logged when it begins and when it ends. */
-  #tell(reason: string | null): void {
-    if (this.#stopping) return
-    const was = this.#reason
-    const isNew = this.#onTold !== null
-    this.#reason = reason
-    this.#onTold?.()
-    this.#onTold = null
-    if (reason !== null && (was === null || isNew)) {
-      this.#since = performance.now()
-      this.#log.warn({ reason }, 'journal is away, trying on')
-    } else if (reason === null && was !== null) {
-      if (isNew) this.#log.info('journal is up')
-      else this.#log.info({ outageMs: Math.round(performance.now() - this.#since) }, 'journal is back')
-    }
-    if ((was === null) !== (reason === null)) this.#handlers?.onReady()
+    if (this.#blocked !== null || this.#arrived) this.#state.tell(this.#blocked)
   }
 }

@@ -8,9 +8,13 @@ export interface Person {
 /** Stands between database and id: no id and no database's name has a control character. */
 const SEPARATOR = '\u001F'
 
-/** Names a user among those of all databases. Of the home one it is the id itself. */
+/**
+ * Names a user among those of all databases. Of the home one it is the id itself. What is no id, because it holds the
+ * separator, names nobody: a module may hand on what a client sent.
+ */
 export function userKey({ id, database }: Person): string {
-  return database === undefined || database === null ? id : `${database}${SEPARATOR}${id}`
+  if (database !== undefined && database !== null) return `${database}${SEPARATOR}${id}`
+  return id.includes(SEPARATOR) ? `${SEPARATOR}${id}` : id
 }
 
 /** Whom a key of `userKey` names. */

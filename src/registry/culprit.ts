@@ -7,15 +7,7 @@ import type { LoadedModule } from './registry.ts'
 export function culpritOf(error: unknown, modules: readonly LoadedModule[]): LoadedModule | null {
   const stack = error instanceof Error ? error.stack : undefined
   if (typeof stack !== 'string') return null
-  return moduleIn(
-    stack.split('\n').filter((line) => /^\s+at /.test(line)),
-    modules,
-  )
-}
-
-/** The module whose file comes first in these frames of a stack. */
-export function moduleIn(frames: readonly string[], modules: readonly LoadedModule[]): LoadedModule | null {
-  for (const line of frames) {
+  for (const line of stack.split('\n').filter((one) => /^\s+at /.test(one))) {
     const found = modules.find(({ path }) => path.startsWith('/') && names(line, path))
     if (found !== undefined) return found
   }

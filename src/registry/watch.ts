@@ -1,8 +1,6 @@
 import type { Log } from '../ops/log.ts'
 import { Repeated } from '../ops/repeated.ts'
-import { moduleIn } from './culprit.ts'
 import type { LoadedModule } from './registry.ts'
-import type { Witness } from './witness.ts'
 
 export interface WatchOptions {
   readonly log: Log
@@ -12,8 +10,8 @@ export interface WatchOptions {
   limitMs(): number
   /** Those that are loaded at the time. */
   modules(): readonly LoadedModule[]
-  /** Asked for with the first turn that no module was measured in: sees who it is the next time. @default nobody sees */
-  readonly witness?: () => Promise<Witness | null>
+  /** Time that the process has spent computing, in ms. @default what the system says */
+  readonly cpuMs?: () => number
   /** How often the same module is named in the log. @default once a minute */
   readonly repeated?: Repeated
 }
@@ -36,16 +34,15 @@ export interface Underway {
 /** What a turn is called for which no module answers. */
 const UNKNOWN = 'unknown'
 
-/** Turns with no module at work, before their stacks are looked at all the same: a module may have a timer. */
-const MANY = 5
-
 /** Names of waiting runs in a line of the log. */
 const MAX_NAMES = 10
 
 /**
  * Finds the modules that hold up the event loop, and with it everyone. Measured is what a module does until its first
- * `await`; a timer sees what is longer than that together, and says who was at work meanwhile. From the first such turn on
- * a thread looks at the stack of those that follow.
+ * `await`; a timer sees what is longer than that together, and says who was at work meanwhile.
+ *
+ * A thread that looks at the stack of such turns would know more. But Node's inspector stops the main thread until that
+ * other one lets it go on: dies that meanwhile, the process hangs, and no signal but SIGKILL ends it.
  */
 export class Watch implements Turns {
   readonly #options: WatchOptions
@@ -58,14 +55,14 @@ export class Watch implements Turns {
   #ended: Underway | null = null
   #timer: NodeJS.Timeout | null = null
   #due = 0
-  #cpu = process.cpuUsage()
-  #unmeasuredTurns = 0
-  /** Undefined: not needed until now. */
-  #witness: Witness | null | undefined
+  readonly #cpuMs: () => number
+  #cpuBefore: number
 
   constructor(options: WatchOptions) {
     this.#options = options
     this.#repeated = options.repeated ?? new Repeated(1, 60_000)
+    this.#cpuMs = options.cpuMs ?? cpuMs
+    this.#cpuBefore = this.#cpuMs()
   }
 
   start(): void {
@@ -75,8 +72,6 @@ export class Watch implements Turns {
   stop(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
-    this.#witness?.stop()
-    this.#witness = null
   }
 
   ran(module: string, began: number): void {
@@ -101,9 +96,7 @@ export class Watch implements Turns {
     this.#told = this.#told.filter((told) => told.began < began)
     this.#told.push({ began, ms })
     if (own <= this.#options.limitMs()) return
-    const [subsystem = '', action = ''] = module.split('.')
-    const loaded = this.#options.modules().find((one) => one.subsystem === subsystem && one.key === action)
-    this.#tell(module, own, { subsystem, action, path: loaded?.path ?? null })
+    this.#tell(module, own, this.#placeOf(module))
   }
 
   #next(): void {
@@ -116,44 +109,26 @@ export class Watch implements Turns {
     const lateMs = performance.now() - this.#due - sum(this.#told)
     this.#told = []
     if (lateMs > this.#options.limitMs()) {
-      const { user, system } = process.cpuUsage(this.#cpu)
       // Much less than the time that was lost: the machine was busy, or somebody waits without leaving the loop.
-      const cpuMs = Math.round((user + system) / 1000)
-      this.#unmeasured(lateMs, { cpuMs, last: this.#last, underway: this.#names() })
+      const spentMs = Math.round(this.#cpuMs() - this.#cpuBefore)
+      this.#unmeasured(lateMs, { cpuMs: spentMs, last: this.#last, underway: this.#names() })
     }
-    this.#witness?.beat(this.#options.limitMs())
     this.#ended = null
-    this.#cpu = process.cpuUsage()
+    this.#cpuBefore = this.#cpuMs()
     this.#next()
   }
 
-  #unmeasured(ms: number, fields: Fields & { readonly underway: readonly string[] }): void {
-    this.#unmeasuredTurns++
-    const witness = this.#witness
-    if (witness) {
-      void witness.seen().then((frames) => {
-        const found = moduleIn(frames, this.#options.modules())
-        if (found === null) return this.#tell(UNKNOWN, ms, { ...fields, stack: frames.slice(0, 5) })
-        const { subsystem, key, path } = found
-        this.#tell(`${subsystem}.${key}`, ms, { subsystem, action: key, path, stack: frames.slice(0, 5) })
-      })
-      return
-    }
-    this.#tell(UNKNOWN, ms, fields)
-    if (witness === undefined && (fields.underway.length > 0 || this.#unmeasuredTurns >= MANY)) this.#ask()
+  /** Who alone was at work while time went into computing is named; of several nobody knows who it was. */
+  #unmeasured(ms: number, fields: Unmeasured): void {
+    const [only, ...others] = fields.underway
+    if (only === undefined || others.length > 0 || fields.cpuMs < ms / 2) this.#tell(UNKNOWN, ms, fields)
+    else this.#tell(only, ms, { ...this.#placeOf(only), ...fields })
   }
 
-  #ask(): void {
-    const { witness, log } = this.#options
-    this.#witness = null
-    witness?.().then(
-      (started) => {
-        if (this.#timer === null) started?.stop()
-        else this.#witness = started
-      },
-      // Builds of Node without an inspector can't.
-      (error: unknown) => log.debug({ err: error }, 'no thread looks who holds up the event loop'),
-    )
+  #placeOf(module: string): Fields {
+    const [subsystem = '', action = ''] = module.split('.')
+    const loaded = this.#options.modules().find((one) => one.subsystem === subsystem && one.key === action)
+    return { subsystem, action, path: loaded?.path ?? null }
   }
 
   #names(): string[] {
@@ -182,6 +157,8 @@ export class Watch implements Turns {
 /** Of a line of the log; `underway` is of turns that no module was measured in. */
 type Fields = Readonly<Record<string, unknown>> & { readonly underway?: readonly string[] }
 
+type Unmeasured = Fields & { readonly cpuMs: number; readonly underway: readonly string[] }
+
 /** A watch over the modules that are loaded at the time. */
 export function watchModules(
   live: {
@@ -198,11 +175,12 @@ export function watchModules(
     blocked: counts.blocked,
     limitMs: () => live.rules.config.limits.blockMs,
     modules: () => live.rules.registry.modules,
-    witness: async () => {
-      const { startWitness } = await import('./witness.ts')
-      return startWitness((error) => log.warn({ err: error }, 'no thread looks who holds up the event loop'))
-    },
   })
+}
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }
 
 function sum(turns: readonly { readonly ms: number }[]): number {

@@ -8,6 +8,7 @@ import type { Log } from '../ops/log.ts'
 import type { Services } from '../registry/context.ts'
 import type { Live } from '../rules.ts'
 import { Delivery } from './delivery.ts'
+import { logged } from './logged.ts'
 import { HOOKS_TARGET, ModuleHooks } from './module-hooks.ts'
 import { MemoryQueue } from './queue.ts'
 import { Signals } from './signals.ts'
@@ -129,7 +130,7 @@ export async function createSignalling(options: SignallingOptions): Promise<Sign
     }
     if (exchange !== null && broker !== null) {
       const { SignalExchange } = await import('./exchange.ts')
-      const onUp = (): void => deliveries.get(exchange.name)?.wake()
+      const onUp = (): void => deliveries.get(exchange.name)?.again()
       opened.push(new SignalExchange({ config: exchange, url: broker.url, onUp }))
     }
     return opened
@@ -155,7 +156,7 @@ export async function createSignalling(options: SignallingOptions): Promise<Sign
       max,
       beatMs: () => lostAfterMs() / 4,
       onNoted: told,
-      onLost: (unnoted) => signals.anew(unnoted),
+      onLost: (unnoted, doubtful) => signals.anew(unnoted, doubtful),
     })
     const lostNodes = new LostNodes({
       pool: pool!,
@@ -188,10 +189,10 @@ export async function createSignalling(options: SignallingOptions): Promise<Sign
   }
 
   return {
-    sink: signals,
+    sink: logged(signals, log),
     tally,
     get unnoted() {
-      return database?.register.waiting ?? 0
+      return database?.register.unnoted ?? 0
     },
     start: () => signals.apply(),
     listening: () => signals.listening(),

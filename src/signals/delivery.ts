@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
 import type { SignalQueue } from './queue.ts'
 import type { Tally } from './tally.ts'
-import type { SignalTarget, Verdict, Waiting } from './target.ts'
+import type { SignalTarget, Waiting } from './target.ts'
 
 export interface DeliveryOptions {
   readonly target: SignalTarget
@@ -35,6 +35,9 @@ export class Delivery {
   #woken = false
   #wake: (() => void) | null = null
   #failing = false
+  #unreadable = false
+  /** The target is there again: an attempt need not wait any longer. */
+  #again = false
   #size: number
 
   constructor(options: DeliveryOptions) {
@@ -53,6 +56,12 @@ export class Delivery {
   wake(): void {
     this.#woken = true
     this.#wake?.()
+  }
+
+  /** As `wake`, and what has failed is tried again at once. */
+  again(): void {
+    this.#again = true
+    this.wake()
   }
 
   /** Tells what waits, so long; then ends. Idempotent. */
@@ -81,40 +90,58 @@ export class Delivery {
         await this.#sleep(null)
         continue
       }
-      let afterMs: number | undefined
+      let waiting: readonly Waiting[]
       try {
-        const waiting = fitting(await queue.peek(this.#size, signal))
-        if (waiting.length === 0) {
-          this.#size = this.#most
-          if (this.#finishing) return
-          await this.#sleep(pollMs)
-          continue
-        }
+        waiting = fitting(await queue.peek(this.#size, signal))
+        this.#unreadable = false
+      } catch (error) {
+        if (signal.aborted) return
+        this.#unread(error)
+        await this.#pause(backoffMs(tries++, retry))
+        continue
+      }
+      if (waiting.length === 0) {
+        this.#size = this.#most
+        if (this.#finishing) return
+        await this.#sleep(pollMs)
+        continue
+      }
+      let afterMs = 0
+      this.#again = false
+      try {
         const verdict = await this.#options.target.deliver(waiting, signal)
         if (verdict.taken) {
           await this.#taken(waiting)
           tries = 0
           continue
         }
-        if (await this.#tooLarge(waiting, verdict)) continue
+        if (verdict.tooLarge === true) {
+          await this.#tooLarge(waiting, verdict.reason)
+          continue
+        }
         this.#failed(verdict.reason)
-        afterMs = verdict.afterMs
+        afterMs = verdict.afterMs ?? 0
       } catch (error) {
         if (signal.aborted) return
         this.#failed(messageOf(error))
       }
-      await this.#pause(Math.min(Math.max(afterMs ?? 0, backoffMs(tries++, retry)), MAX_PAUSE_MS))
+      await this.#pause(Math.min(Math.max(afterMs, backoffMs(tries++, retry)), MAX_PAUSE_MS))
     }
   }
 
-  /** Dies it before the removal, they are told again. */
   async #taken(waiting: readonly Waiting[]): Promise<void> {
-    const { target, tally, log, queue, retry } = this.#options
-    const { signal } = this.#stopped
+    const { target, tally, log } = this.#options
     tally.taken(target.name, waiting.length)
     this.#size = Math.min(this.#size * 2, this.#most)
     if (this.#failing) log.info({ target: target.name }, 'signals are taken again')
     this.#failing = false
+    await this.#remove(waiting)
+  }
+
+  /** Dies it before that, they are told again. */
+  async #remove(waiting: readonly Waiting[]): Promise<void> {
+    const { target, log, queue, retry } = this.#options
+    const { signal } = this.#stopped
     for (let tries = 0; !signal.aborted && this.#options.active(); tries++) {
       try {
         return await queue.remove(waiting, signal)
@@ -126,18 +153,28 @@ export class Delivery {
     }
   }
 
-  /** True: another attempt may be made at once. */
-  async #tooLarge(waiting: readonly Waiting[], verdict: Verdict & { taken: false }): Promise<boolean> {
-    if (verdict.tooLarge !== true) return false
-    const { target, tally, queue } = this.#options
+  /** Another attempt may be made at once: with half of them, or without the one. */
+  async #tooLarge(waiting: readonly Waiting[], reason: string): Promise<void> {
+    const { target, tally } = this.#options
     tally.failed(target.name)
     if (waiting.length > 1) {
       this.#size = Math.ceil(waiting.length / 2)
-      return true
+      return
     }
-    tally.givenUp(target.name, 1, verdict.reason)
-    await queue.remove(waiting, this.#stopped.signal)
-    return true
+    tally.givenUp(target.name, 1, reason)
+    await this.#remove(waiting)
+  }
+
+  /** It is not the target's fault. Told once an outage. */
+  #unread(error: unknown): void {
+    const { target, log } = this.#options
+    if (!this.#unreadable) {
+      log.warn(
+        { target: target.name, reason: messageOf(error) },
+        'signals that wait can not be read, trying on',
+      )
+    }
+    this.#unreadable = true
   }
 
   /** Told once an outage. */
@@ -162,14 +199,15 @@ export class Delivery {
     clearTimeout(timer)
   }
 
-  /** So long, whatever comes meanwhile. */
+  /** So long, whatever comes meanwhile, unless the target is there again. */
   async #pause(ms: number): Promise<void> {
     const { signal } = this.#stopped
     const end = performance.now() + ms
-    while (!signal.aborted && performance.now() < end) {
+    while (!signal.aborted && !this.#again && performance.now() < end) {
       this.#woken = false
       await this.#sleep(Math.max(1, end - performance.now()))
     }
+    this.#again = false
   }
 }
 

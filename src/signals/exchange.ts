@@ -1,6 +1,7 @@
 import { AmqpConnection, type AmqpLink, type ConfirmChannel } from '../broker/connection.ts'
 import type { SignalExchangeConfig } from '../config/signals-config.ts'
 import { withDeadline } from '../deadline.ts'
+import { deferred } from '../deferred.ts'
 import { messageOf } from '../errors.ts'
 import type { Signal } from './signal.ts'
 import type { SignalTarget, Verdict, Waiting } from './target.ts'
@@ -23,6 +24,8 @@ export class SignalExchange implements SignalTarget {
   #channel: ConfirmChannel | null = null
   /** Why there is none. */
   #trouble = 'not connected yet'
+  /** The first attempt to connect has come to something: an outage is none before. */
+  readonly #tried = deferred<void>()
 
   constructor(options: ExchangeOptions) {
     this.name = options.config.name
@@ -41,6 +44,7 @@ export class SignalExchange implements SignalTarget {
   }
 
   async deliver(waiting: readonly Waiting[], signal: AbortSignal): Promise<Verdict> {
+    await orEnd(this.#tried.promise, signal)
     const channel = this.#channel
     if (channel === null) return { taken: false, reason: this.#trouble }
     try {
@@ -67,6 +71,7 @@ export class SignalExchange implements SignalTarget {
     await channel.assertExchange(this.#options.config.exchange, 'topic', { durable: true })
     this.#link = link
     this.#channel = channel
+    this.#tried.resolve()
     this.#options.onUp()
   }
 
@@ -74,6 +79,7 @@ export class SignalExchange implements SignalTarget {
     this.#link = null
     this.#channel = null
     this.#trouble = reason
+    this.#tried.resolve()
   }
 
   #publish(channel: ConfirmChannel, { body }: Waiting): Promise<void> {

@@ -170,10 +170,12 @@ export class LostNodes {
   async #sweep({ query }: Shift): Promise<boolean> {
     const { keepMs, max, tally, targets } = this.#options
     let more = false
+    // The oldest are looked at, not all that wait: that may be a million.
     const old = await query<{ target: string; count: string }>(
       `WITH gone AS (
          DELETE FROM livemessage.signal WHERE id IN (
-           SELECT id FROM livemessage.signal WHERE made < now() - $1 * interval '1 millisecond' ORDER BY id LIMIT $2)
+           SELECT s.id FROM (SELECT id, made FROM livemessage.signal ORDER BY id LIMIT $2) AS s
+           WHERE s.made < now() - $1 * interval '1 millisecond')
          RETURNING target)
        SELECT target, count(*) AS count FROM gone GROUP BY target`,
       [keepMs(), SWEPT],

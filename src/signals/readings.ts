@@ -1,9 +1,10 @@
-import type { LabelledReading } from '../ops/metrics.ts'
+import type { LabelledReading, Reading } from '../ops/metrics.ts'
 import type { Signalling } from './create.ts'
 import type { Outcome } from './tally.ts'
 
 /** What is measured of signals, by target. */
-export function signalReadings({ tally }: Pick<Signalling, 'tally'>): LabelledReading[] {
+export function signalReadings(signals: Pick<Signalling, 'tally' | 'unnoted'>): LabelledReading[] {
+  const { tally } = signals
   const label = 'target'
   const total = (outcome: Outcome, name: string, help: string): LabelledReading => ({
     name: `livemessages_signals_${name}_total`,
@@ -26,6 +27,16 @@ export function signalReadings({ tally }: Pick<Signalling, 'tally'>): LabelledRe
       read: () => [...tally.waiting].map(([target, count]) => [nameOf(target), count]),
     },
   ]
+}
+
+/** What grows while the database is away, whatever waits for targets. */
+export function unnotedReading(signals: Pick<Signalling, 'unnoted'>): Reading {
+  return {
+    name: 'livemessages_signals_unnoted',
+    help: 'Signals of this node that the database does not have yet',
+    kind: 'gauge',
+    read: () => signals.unnoted,
+  }
 }
 
 /** That of the modules has a space in front, so that no webhook can have it. */

@@ -17,9 +17,10 @@ export interface RegisterOptions {
   onNoted(): void
   /**
    * The others thought that this node was gone: what it had noted has been told to have ended. What it is to note now,
-   * of all who are here; what of the rest is still true.
+   * of all who are here; what of the rest is still true. The first `doubtful` of them may have been noted: the answer was
+   * lost.
    */
-  onLost(unnoted: readonly Op[]): readonly Op[]
+  onLost(unnoted: readonly Op[], doubtful: number): readonly Op[]
   /** So long what happens is gathered. @default 50 */
   readonly gatherMs?: number
   readonly retry?: Retry
@@ -42,6 +43,7 @@ export class Register {
   readonly #stopped = new AbortController()
   #ops: Op[] = []
   #rows = 0
+  #inHand = 0
   #units = 0
   /** This process as the database has it: another one after it was thought gone. */
   #name: string
@@ -61,6 +63,11 @@ export class Register {
   /** Things to be told that the database does not have yet. */
   get waiting(): number {
     return this.#rows
+  }
+
+  /** The same, with those that are on their way. */
+  get unnoted(): number {
+    return this.#rows + this.#inHand
   }
 
   get running(): boolean {
@@ -102,9 +109,10 @@ export class Register {
     while (!signal.aborted) {
       if (this.#ops.length === 0 && !this.#ending) await this.#sleep(this.#number === 0 ? 0 : beatMs())
       if (!this.#ending && this.#ops.length > 0 && this.#ops.length < MOST) await pause(gatherMs, signal)
-      const ops = this.#take()
-      if (ops.length === 0 && this.#ending) break
-      await this.#note(ops)
+      if (this.#ops.length === 0 && this.#ending) break
+      // The first batch names the node and nothing else: of it, nobody can say whether it was noted before.
+      await this.#note(this.#number === 0 ? [] : this.#take())
+      this.#inHand = 0
     }
     if (!signal.aborted) await this.#leave()
   }
@@ -133,13 +141,13 @@ export class Register {
   /** Returns when it is noted, or the time is over. */
   async #note(ops: readonly Op[]): Promise<void> {
     const { signal } = this.#stopped
-    let batch = batchOf(++this.#number, ops)
+    const batch = batchOf(++this.#number, ops)
+    this.#inHand = batch.rows.length
     for (let tries = 0; !signal.aborted; tries++) {
       try {
         const answer = await note(this.#options.pool, this.#name, batch, signal)
         if (answer !== 'lost') return this.#noted(batch)
-        ops = this.#beginAnew(ops)
-        batch = batchOf(++this.#number, ops)
+        return this.#beginAnew(ops, tries > 0)
       } catch (error) {
         if (signal.aborted) break
         this.#failed(error)
@@ -158,15 +166,13 @@ export class Register {
     if (rows.length > 0) this.#options.onNoted()
   }
 
-  #beginAnew(ops: readonly Op[]): readonly Op[] {
+  #beginAnew(ops: readonly Op[], isDoubtful: boolean): void {
     const { log, node, onLost } = this.#options
     log.warn('the other nodes thought that this one was gone: its connections are told anew')
     this.#name = `${node}.${++this.#lives}`
     this.#number = 0
-    const all = [...onLost([...ops, ...this.#ops])]
-    this.#ops = all.slice(MOST)
+    this.#ops = [...onLost([...ops, ...this.#ops], isDoubtful ? ops.length : 0)]
     this.#count()
-    return all.slice(0, MOST)
   }
 
   /** What is oldest is not told any more; that connections came and went is noted all the same. */

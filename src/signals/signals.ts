@@ -84,7 +84,8 @@ export class Signals implements SignalSink {
     const entry = this.#entries.get(client.session) ?? this.#enter(client)
     entry.letIn = true
     this.#tell({ name: 'connect', ...detailOf(client) }, { entry })
-    // Modules may have put it there while they let it in.
+    // Modules may have put it there while they let it in; if it has gone meanwhile, it is on nothing any more.
+    if (!this.#options.isHere(client)) return
     for (const channel of client.subscriptions.keys()) this.#subscribed(entry, channel)
   }
 
@@ -195,10 +196,23 @@ export class Signals implements SignalSink {
     return this.#rowsOf({ name: 'vacated', subsystem: subsystemOf(channel), channel })
   }
 
-  /** The others told that all who were noted had ended: what is still to be told, and who is here, from the beginning. */
-  anew(unnoted: readonly Op[]): readonly Op[] {
-    // What was said of those whose end was told is void, their real end too; calls and the like are not theirs.
-    const ops: Op[] = unnoted.filter((op) => op.entry?.noted !== true && op.move === undefined)
+  /**
+   * The others told that all who were noted had ended: what is still to be told, and who is here, from the beginning.
+   * The first `doubtful` ops may have been noted.
+   */
+  anew(unnoted: readonly Op[], doubtful = 0): readonly Op[] {
+    // Who may have been noted, and been told to have ended, comes again: a `connect` of its own, for whoever knows the ids
+    // of the first. But not who has ended within the same batch: all of that was noted, or nothing.
+    const again = new Set<Entry>()
+    for (const { entry, ends } of unnoted.slice(0, doubtful)) {
+      if (entry === undefined) continue
+      if (ends === true) again.delete(entry)
+      else if (!entry.noted) again.add(entry)
+    }
+    const ops: Op[] = unnoted
+      // What was said of those whose end was told is void, their real end too; calls and the like are not theirs.
+      .filter((op) => op.entry?.noted !== true && op.move === undefined)
+      .map((op) => (op.entry !== undefined && again.has(op.entry) ? this.#renamed(op) : op))
     const add = this.#add
     this.#add = (op) => void ops.push(op)
     try {
@@ -216,6 +230,20 @@ export class Signals implements SignalSink {
   }
 
   #add = (op: Op): void => this.#options.add(op)
+
+  /** The same as another signal. */
+  #renamed(op: Op): Op {
+    const id = this.#nextId()
+    const rows = op.rows.map(({ target, body }) => {
+      const signal: object = JSON.parse(body)
+      return { target, body: writeSignal({ ...signal, id }) }
+    })
+    return { ...op, rows }
+  }
+
+  #nextId(): string {
+    return `${this.#options.node}-${(++this.#lastId).toString(36)}`
+  }
 
   #enter(client: Client): Entry {
     const entry: Entry = { client, letIn: false, noted: false, hooks: null }
@@ -267,8 +295,7 @@ export class Signals implements SignalSink {
     const { targets, live, node } = this.#options
     const names = routeOf(targets, live.rules.registry, { name: told.name, subsystem: told.subsystem, lost })
     if (names.length === 0) return []
-    const id = `${node}-${(++this.#lastId).toString(36)}`
-    const signal = { id, time: Date.now(), node, ...told }
+    const signal = { id: this.#nextId(), time: Date.now(), node, ...told }
     const body = writeSignal(signal)
     return names.map((target) => ({
       target,

@@ -48,9 +48,11 @@ function mayUse(algorithms: unknown): boolean {
 
 /** HS256, as RFC 7515 writes it. */
 function encode({ user, info, channels }: Claims, secret: string, others: object): string {
-  const exp = Math.floor(Date.now() / 1000) + LIFETIME_S
+  // With its fraction: a revocation refuses what was issued until then, a token of a moment later is good.
+  const iat = Date.now() / 1000
+  const exp = Math.floor(iat) + LIFETIME_S
   const head = base64({ alg: 'HS256', typ: 'JWT' })
-  const body = base64({ sub: user, exp, info, channels, ...others })
+  const body = base64({ sub: user, iat, exp, info, channels, ...others })
   return `${head}.${body}.${createHmac('sha256', secret).update(`${head}.${body}`).digest('base64url')}`
 }
 

@@ -1,5 +1,7 @@
+import type { DatabaseNames } from '../config/config.ts'
 import { parseDuration } from '../config/units.ts'
 import type { Revocations, Revoked } from '../auth/revocations.ts'
+import { furtherOf } from '../hub/database-names.ts'
 import type { Revoker } from '../hub/revoker.ts'
 import { ClientError } from '../protocol/codes.ts'
 import { type DoorDependencies, get, post } from './api-door.ts'
@@ -33,12 +35,13 @@ export function revokeRoutes(deps: RevokeApiDependencies): Route[] {
   ]
 }
 
-async function revoke({ revoker }: RevokeApiDependencies, bytes: Buffer | null): Promise<string> {
+async function revoke({ live, revoker }: RevokeApiDependencies, bytes: Buffer | null): Promise<string> {
   const body = new Body(bytes, ['user', 'session', 'token', 'database', 'until', 'for', 'reason'])
-  const reason = body.text('reason', MAX_REASON) ?? null
+  const reason = printable(body, 'reason', MAX_REASON) ?? null
   const session = body.text('session', MAX_SESSION)
   if (session === undefined) {
-    const { who, until } = { who: whoOf(body, ['user', 'session', 'token']), until: untilOf(body) }
+    const who = whoOf(body, ['user', 'session', 'token'], live.rules.config.databases)
+    const until = untilOf(body)
     return JSON.stringify(await revoker.revoke(who, until ?? Date.now() + DEFAULT_MS, reason))
   }
   refuseOthers(body, ['user', 'token', 'database'], 'session')
@@ -55,9 +58,9 @@ async function revoke({ revoker }: RevokeApiDependencies, bytes: Buffer | null):
   return JSON.stringify(await revoker.revoke({ token }, until ?? expires ?? Date.now() + DEFAULT_MS, reason))
 }
 
-async function lift({ revoker }: RevokeApiDependencies, bytes: Buffer | null): Promise<string> {
+async function lift({ live, revoker }: RevokeApiDependencies, bytes: Buffer | null): Promise<string> {
   const body = new Body(bytes, ['user', 'token', 'database'])
-  return JSON.stringify(await revoker.lift(whoOf(body, ['user', 'token'])))
+  return JSON.stringify(await revoker.lift(whoOf(body, ['user', 'token'], live.rules.config.databases)))
 }
 
 function list({ revocations }: RevokeApiDependencies, text: string): string {
@@ -77,14 +80,21 @@ function list({ revocations }: RevokeApiDependencies, text: string): string {
   return JSON.stringify({ revocations: found, count })
 }
 
-function whoOf(body: Body, names: readonly string[]): Revoked {
-  const user = body.text('user', MAX_ID)
-  const token = body.text('token', MAX_ID)
+function whoOf(body: Body, names: readonly string[], databases: DatabaseNames): Revoked {
+  const user = printable(body, 'user', MAX_ID)
+  const token = printable(body, 'token', MAX_ID)
   const database = body.text('database', MAX_DATABASE)
   if ((user === undefined) === (token === undefined)) throw invalid(`expected one of ${names.join(', ')}`)
-  if (user !== undefined) return { user, database: database ?? null }
+  if (user !== undefined) return { user, database: furtherOf(databases, database) }
   if (database !== undefined) throw invalid('database: only with user')
   return { token: token ?? '' }
+}
+
+/** As ids are; and PostgreSQL's text can't hold a NUL: it would look as if the database were away. */
+function printable(body: Body, name: string, max: number): string | undefined {
+  const text = body.text(name, max)
+  if (text !== undefined && /\p{Cc}/u.test(text)) throw invalid(`${name}: expected no control characters`)
+  return text
 }
 
 function refuseOthers(body: Body, names: readonly string[], beside: string): void {

@@ -1,5 +1,6 @@
 import { parseDuration } from '../config/units.ts'
 import type { Cluster, Person, Target } from '../hub/cluster.ts'
+import { furtherOf } from '../hub/database-names.ts'
 import { MAX_ACK_MS } from '../hub/events.ts'
 import type { History } from '../hub/history.ts'
 import type { Presence } from '../hub/presence/presence.ts'
@@ -215,9 +216,7 @@ class Api {
     const database = fields.text('database', MAX_NAME)
     if (database === undefined) return undefined
     if (user === undefined) throw invalid('database: only with user')
-    const { home, further } = this.#deps.live.rules.config.databases
-    if (database === home || further.includes(database)) return database
-    throw invalid(`database: expected one of the config, got '${database.slice(0, 63)}'`)
+    return furtherOf(this.#deps.live.rules.config.databases, database) ?? undefined
   }
 
   #checkChannel(channel: string): void {

@@ -1,5 +1,4 @@
 import { authenticate } from '../auth/authenticator.ts'
-import type { Grants } from '../auth/access.ts'
 import { drain } from '../drain.ts'
 import type { Answer } from '../hub/answer.ts'
 import type { Client } from '../hub/client.ts'
@@ -15,17 +14,16 @@ import type { ClientFrame } from '../protocol/decode.ts'
 import type { FrameId } from '../protocol/frames.ts'
 import { tryWriteJson, writeJson } from '../protocol/json.ts'
 import { memberText, oneLine } from '../protocol/json-text.ts'
-import { userRest } from '../protocol/names.ts'
-import { userKey } from '../protocol/people.ts'
 import type { Services } from '../registry/context.ts'
 import { dispatch } from '../registry/dispatch.ts'
 import type { Credentials, User } from '../registry/define.ts'
 import { runHook } from '../registry/hooks.ts'
-import type { Live, Rules } from '../rules.ts'
+import type { Live } from '../rules.ts'
 import type { SignalSink } from '../signals/sink.ts'
 import type { MaybePromise } from '../sources/source.ts'
+import { type Asker, connected, publisherOf, takeCall, type Visitor } from './asker.ts'
 import { closeCodeOf, unauthenticatedCode } from './endings.ts'
-import type { Allowance, Inbox } from './inbox.ts'
+import type { Inbox } from './inbox.ts'
 
 export interface CommandsDependencies {
   readonly live: Live
@@ -47,14 +45,6 @@ export interface CommandsDependencies {
   readonly events?: {
     acknowledge(client: Client, id: FrameId, args: readonly unknown[]): void
   }
-}
-
-/** Somebody who asks without a connection. */
-export interface Visitor {
-  readonly identity: User | null
-  readonly grants: Grants
-  readonly allowance: Allowance
-  readonly address: string
 }
 
 /** What can be asked without a connection. */
@@ -336,37 +326,10 @@ export class Commands {
   }
 }
 
-/** Who asks for a call or a publication. */
-interface Asker extends Visitor {
-  readonly client: Client | null
-}
-
-function connected(client: Client, allowance: Allowance): Asker {
-  return { client, identity: client.identity, grants: client.grants, allowance, address: client.address }
-}
-
-/** Whose idempotency keys these are: no two askers have a key in common. */
-function publisherOf({ client, identity, address }: Asker): string {
-  if (identity !== null) return `user:${userRest(userKey(identity))}`
-  // Nothing else is known of somebody without a name and a connection.
-  return client === null ? `address:${address}` : `session:${client.session}`
-}
-
 /** Confirms of one connection that are not durable yet, before its next frame waits for them. */
 const MAX_CONFIRMS = 100
 
 const OPEN_TO_ALL: ReadonlySet<string> = new Set(['authenticate', 'ping'])
-
-function takeCall({ allowance, identity }: Asker, rules: Rules): void {
-  const now = performance.now()
-  const { limits } = rules.config
-  if (!allowance.calls.take(now, rules.callRate)) {
-    throw new ClientError('rate_limited', `at most ${limits.callsPerSecond} calls a second`)
-  }
-  const { userRate } = rules
-  if (userRate === null || identity === null || rules.userRates.take(identity, now, userRate)) return
-  throw new ClientError('rate_limited', `at most ${limits.userCallsPerSecond} calls of a user a second`)
-}
 
 function reply(answer: Answer, id: FrameId | undefined, json: string): void {
   if (id !== undefined || answer.apart === true) answer.send({ type: 'reply', id, json })

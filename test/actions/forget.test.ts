@@ -14,7 +14,7 @@ t.test('messages and tasks: of a forgotten user nothing is left, and of others a
         messages: { all: './actions/messages/all.ts', forget: './actions/messages/forget.ts' },
         tasks: { all: './actions/tasks/all.ts', forget: './actions/tasks/forget.ts' },
       },
-      channels: { messages: { access: 'user', history: {} }, tasks: { access: 'user' } },
+      channels: { messages: { access: 'user', history: {} }, tasks: { access: 'user', history: {} } },
       postgres: { url: server.url },
     },
     { migrate: true },
@@ -27,6 +27,9 @@ t.test('messages and tasks: of a forgotten user nothing is left, and of others a
   await db.query(
     `INSERT INTO livemessage_tasks.task (user_id, title) VALUES ('42', 'a'), ('42', 'b'), ('7', 'c')`,
   )
+  const position = async (): Promise<number> =>
+    Number((await db.query<{ at: string }>('SELECT last_value AS at FROM livemessage.positions')).rows[0]!.at)
+  const before = await position()
   const response = await fetch(`${daemon.url}/api/forget`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
@@ -41,4 +44,5 @@ t.test('messages and tasks: of a forgotten user nothing is left, and of others a
     ],
   )
   t.same((await db.query('SELECT title FROM livemessage_tasks.task')).rows, [{ title: 'c' }])
+  t.equal(await position(), before + 2, 'a tombstone each, and no publication of what was deleted')
 })

@@ -95,6 +95,15 @@ await t.test(
   },
 )
 
+await t.test('who may publish can choose what a message says, and no id', async (t) => {
+  const insert = (columns: string, values: string): Promise<unknown> =>
+    postgres.psql(
+      `SET ROLE livemessage_publisher; INSERT INTO livemessage_messages.message (${columns}) OVERRIDING SYSTEM VALUE VALUES (${values})`,
+    )
+  await insert('to_user, from_user, subject, text, date, read', `'ann4c', 'ben', '', '', now(), true`)
+  await t.rejects(insert('id, to_user', `9223372036854775807, 'ann4c'`), /permission denied/)
+})
+
 await t.test("a user's id that a channel can't hold as it is gets its messages all the same", async (t) => {
   const user = 'Änne O’Hara/5'
   const anne = await enter(t, user)

@@ -128,6 +128,26 @@ await t.test('a NOTIFY advances tasks too, and makes none', async (t) => {
   t.equal((await tasksOf('ann5')).length, 1)
 })
 
+await t.test("a NOTIFY that any role can say brings nobody another user's message or task", async (t) => {
+  const eve = await enter(t, daemon, 'eve')
+  await eve.subscribe('messages:eve')
+  await eve.subscribe('tasks:eve')
+  const [row] = await postgres.psql(
+    `SELECT livemessage_messages.send('ann9', 'ben', 'not for eve')::float8 AS message,
+       livemessage.task_create('ann9', 'not for eve')::float8 AS task`,
+  )
+  const { message: id, task } = row as { message: number; task: number }
+  await postgres.psql(`
+    CREATE ROLE stranger;
+    SET ROLE stranger;
+    SELECT pg_notify('livemessage_messages', '{"id": ${id}, "to_user": "eve", "truncated": true}'),
+      pg_notify('livemessage_tasks', '{"id": ${task}, "user_id": "eve", "truncated": true}')`)
+  await daemon.logged({ msg: 'notification refused', reason: `message ${id} is no longer there` })
+  await daemon.logged({ msg: 'notification refused', reason: `task ${task} is no longer there` })
+  t.match(await message({ id, to_user: 'eve', truncated: true }), { status: 404 }, 'nor what comes by HTTP')
+  t.same(eve.rest('message'), [])
+})
+
 await t.test('a new message comes over HTTP, once a key, and is pushed by its row', async (t) => {
   const ann = await enter(t, daemon, 'ann6')
   await ann.subscribe('messages:ann6')

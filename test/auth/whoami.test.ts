@@ -261,7 +261,7 @@ t.test('bytes of a header reach the application as they came, and line breaks do
 })
 
 t.test('questions can be asked again, by the user that they found', async (t) => {
-  const { application, whoami } = await start(t, { cacheMs: 0 })
+  const { application, whoami } = await start(t, { cacheMs: 0, recheckMs: 60_000 })
   const user = (await whoami.whose(session('a'))) as User
   const question = whoami.questionOf(user)
   t.ok(question)
@@ -269,6 +269,20 @@ t.test('questions can be asked again, by the user that they found', async (t) =>
   application.say({ user: null })
   t.equal(await whoami.again(question!), null)
   t.equal(whoami.questionOf({ id: 'ann' }), undefined)
+})
+
+t.test('where nobody is asked about again no credentials are kept', async (t) => {
+  const { whoami } = await start(t)
+  const user = (await whoami.whose(session('a'))) as User
+  t.equal(whoami.questionOf(user), undefined)
+})
+
+t.test('answers that are over leave the memory', async (t) => {
+  const { whoami } = await start(t, { cacheMs: 100 })
+  for (let index = 0; index < 20; index++) await whoami.whose(session(`x${index}`))
+  await sleep(150)
+  await whoami.whose(session('a'))
+  t.equal(whoami.cached, 1)
 })
 
 t.test('an answer is decoded without surprises', async (t) => {

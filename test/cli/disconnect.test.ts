@@ -24,19 +24,19 @@ t.test(
     ).stdout.trim()
 
     const first = await connect(t, daemon, { token })
-    t.match(await run('--user', 'ann', '--reason', 'bye'), { code: 0, stdout: '1 connections closed\n' })
+    t.match(await run('--user', 'ann', '--reason', 'bye'), { code: 0, stdout: '1 connection closed\n' })
     t.match(await first.closed, { code: 4405, reason: 'bye' })
 
     const second = await connect(t, daemon, { token })
     t.match(await run('--user', 'ann', '--revoke', '--for', '1h'), {
       code: 0,
-      stdout: /^1 connections closed, refused until \d{4}-/,
+      stdout: /^1 connection closed, refused until \d{4}-/,
     })
     t.match(await second.closed, { code: 4401 })
     await t.rejects(connect(t, daemon, { token }), { code: 'unauthenticated' })
     t.match(await run('--user', 'ann', '--undo'), { code: 0, stdout: 'taken back\n' })
     const third = await connect(t, daemon, { token })
-    t.match(await run('--token', 't1', '--revoke'), { code: 0, stdout: /^1 connections closed/ })
+    t.match(await run('--token', 't1', '--revoke'), { code: 0, stdout: /^1 connection closed/ })
     t.match(await third.closed, { code: 4401 })
 
     for (const args of [
@@ -44,6 +44,7 @@ t.test(
       ['--user', 'a', '--session', 'b'],
       ['--token', 't1'],
       ['--user', 'a', '--for', '1h'],
+      ['--session', 'a', '--database', 'shop'],
       ['--user', 'a', '--revoke', '--for', 'long'],
       ['--user', 'a', '--revoke', '--undo'],
     ]) {

@@ -84,7 +84,10 @@ t.test('the application’s address: a text, or all that can be said of it', asy
     [{ url, cache: '2h' }, 'auth.url.cache', /up to an hour/],
     [{ url, recheck: 10 }, 'auth.url.recheck', /from 1s/],
     [{ url, headers: ['a b'] }, 'auth.url.headers', /names of headers/],
-    [{ url, concurrency: 0 }, 'auth.url.concurrency', /from 1 to 1000/],
+    [{ url, headers: [] }, 'auth.url.headers', /by which a client is known.* got an empty list/],
+    [{ url, headers: ['cookie', 'Host'] }, 'auth.url.headers', /got 'host'/],
+    [{ url, headers: ['authorization'], cookies: ['sid'] }, 'auth.url.cookies', /'cookie' among/],
+    [{ url, concurrency: 0 }, 'auth.url.concurrency', /from 1 to 1000, got 0$/],
     [{ url, cahce: '5s' }, 'auth.url.cahce', /did you mean 'cache'/],
   ] as const) {
     t.match(wrong({ url: given }), { [key]: message }, JSON.stringify(given))

@@ -262,7 +262,7 @@ t.test('presence: true is by session and told at once; by user a reload is not t
 
 t.test('what is no config at all says what one is', async (t) => {
   t.match(problems({}), { ACTIONS: /^expected the subsystems, such as \{ chat: .*, got nothing$/ })
-  t.match(problems({ ACTIONS: [] }), { ACTIONS: /got a list$/ })
+  t.match(problems({ ACTIONS: [] }), { ACTIONS: /got an empty list$/ })
   t.match(problems({ ACTIONS: { chat: './say.ts' } }), {
     'ACTIONS.chat': /such as \{ say: .*, got '\.\/say\.ts'$/,
   })
@@ -272,6 +272,16 @@ t.test('what is no config at all says what one is', async (t) => {
     postgres: /^expected false, 'embedded' or an object with url/,
   })
   t.match(problems({ ACTIONS, limits: null }), { limits: /^expected an object with frameBytes/ })
+})
+
+t.test('of a list that is wrong its elements are shown, but of one with secrets', async (t) => {
+  const databases = problems({ ACTIONS, postgres: { url: 'postgres://db/a', databases: ['b', 3, ''] } })
+  t.match(databases, { 'postgres.databases': /got \['b', 3, an empty text\]$/ })
+  const many = Array.from({ length: 100 }, (_, index) => index)
+  t.match(problems({ ACTIONS, predecessors: { subsystem: 'x', notify: many } }), {
+    'predecessors.notify': /got \[0, 1, 2, 3, 4, 5, 6, 7, …\]$/,
+  })
+  t.match(problems({ ACTIONS, api: { keys: ['s3cr3t', 5] } }), { 'api.keys': /got a list$/ })
 })
 
 t.test('names of Object.prototype are names like others, and never found by accident', async (t) => {

@@ -48,7 +48,7 @@ void t.test('signals: what is not said has its default', async (t) => {
 
 void t.test('signals: http beyond this machine is warned of', async (t) => {
   const webhook = (url: string) => resolve({ webhooks: [{ url, secret: SECRET }] }).warnings
-  t.match(webhook('http://app.example/live'), [/signals\.webhooks\.0\.url is http/])
+  t.match(webhook('http://app.example/live'), [/signals\.webhooks\[0\]\.url is http/])
   t.same(webhook('http://127.0.0.1:8000/live'), [])
   t.same(webhook('http://[::1]:8000/live'), [])
 })
@@ -76,10 +76,13 @@ void t.test('signals: what can not be is refused with its key; a secret is not s
     problems({ lostAfter: '1s' }),
     problems({ max: 0 }),
     problems({ webhook: [] }),
+    problems({ webhooks: [{ url, secret: ['dG9v', 12] }] }),
+    problems({ webhooks: [{ url: 'app.example/dG9v', secret: SECRET }] }),
   ]
   for (const [index, refusal] of refusals.entries()) t.equal(refusal.length, 1, `${index}: ${refusal.join()}`)
-  t.match(refusals[1], [/^signals\.webhooks\.0\.secret: expected 16 characters/])
-  t.match(refusals[7], [/^signals\.webhooks\.1\.name: /])
+  t.match(refusals[1], [/^signals\.webhooks\[0\]\.secret: expected 16 characters/])
+  t.match(refusals[5], [/\.events: expected a list of .*, got \['conect'\]$/])
+  t.match(refusals[7], [/^signals\.webhooks\[1\]\.name: /])
   t.match(refusals[10], [/^signals\.exchange: needs a broker/])
   t.notMatch(JSON.stringify(refusals), /too short|dG9v/)
 })

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import type { StartHook } from '../../src/index.ts'
 import { connect } from '../support/client.ts'
 import { startDaemon, type TestConfig, type TestDaemon } from '../support/daemon.ts'
 import { startPostgres } from '../support/postgres.ts'
@@ -132,6 +133,26 @@ t.test("a reload: a new sender's NOTIFY name is heard, an old one no longer", as
     daemon.lines.filter(({ msg }) => msg === 'notification refused'),
     [],
   )
+})
+
+t.test('a start hook says at each start what is still to be done', async (t) => {
+  await postgres.psql('CREATE TABLE pending AS SELECT 1 AS id')
+  const start: StartHook = async ({ db, publish }) => {
+    const { rows } = await db.query<{ id: number }>('SELECT id FROM pending ORDER BY id')
+    for (const row of rows) await publish('chat:pending', row)
+  }
+  const told = async (): Promise<unknown[]> => {
+    const daemon = await startDaemon(t, { ...CONFIG, hooks: { start } })
+    const client = await connect(t, daemon)
+    const { messages } = await client.subscribe('chat:pending', { last: 10 })
+    await daemon.stop('restart')
+    return (messages as { data: unknown }[]).map(({ data }) => data)
+  }
+  t.strictSame(await told(), [{ id: 1 }])
+  await postgres.psql('INSERT INTO pending VALUES (2)')
+  t.strictSame(await told(), [{ id: 1 }, { id: 2 }])
+  await postgres.psql('DELETE FROM pending WHERE id = 1')
+  t.strictSame(await told(), [{ id: 2 }])
 })
 
 async function notReady(t: Test, daemon: TestDaemon): Promise<void> {

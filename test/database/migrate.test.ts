@@ -5,6 +5,7 @@ import { CORE, migrate } from '../../src/database/migrate.ts'
 import { LivemessageError } from '../../src/errors.ts'
 import { startPostgres } from '../support/postgres.ts'
 import type { TestPostgres } from '../support/postgres.ts'
+import { until } from '../support/wait.ts'
 
 const server = await startPostgres(t)
 let count = 0
@@ -41,10 +42,11 @@ await t.test('a second migration finds nothing to do', async (t) => {
   const url = await database()
   const first = await migrate(url, { components })
   t.same(first.from, { core: 0, messages: 0 })
-  t.same(first.to, { core, messages: 1 })
+  t.same(first.to, { core, messages: messages.migrations.length })
   t.same(first.applied, [
     ...CORE.migrations.map(({ version, name }) => ({ component: 'core', version, name })),
     { component: 'messages', version: 1, name: 'message' },
+    { component: 'messages', version: 2, name: 'push' },
   ])
   t.same(first.notices, [])
   const second = await migrate(url, { components })
@@ -59,10 +61,86 @@ await t.test('of several at once, one does the work and the others wait for it',
   t.same(await rows(url, 'SELECT count(*)::int AS n FROM livemessage.migration'), [{ n: core + 1 }])
 })
 
+await t.test('a long transaction that has published holds up the migration, and nobody else', async (t) => {
+  const url = await database()
+  await migrate(url, { components: [{ component: 'core', migrations: CORE.migrations.slice(0, 3) }] })
+  const [long, other] = [new Client({ connectionString: url }), new Client({ connectionString: url })]
+  for (const client of [long, other]) await client.connect()
+  t.teardown(() => Promise.all([long.end(), other.end()]))
+  const publish = "SELECT livemessage.publish('chat:a', '1')"
+  await long.query('BEGIN')
+  await long.query(publish)
+  await t.rejects(migrate(url, { lockMs: 500, lockTryMs: 100 }), {
+    code: 'DATABASE_FAILED',
+    message: /core 6 \(outbox\).*lock timeout.*Nothing was changed.*still open/,
+  })
+  const migrating = migrate(url, { lockTryMs: 100 })
+  let over = false
+  const watched = migrating.finally(() => (over = true))
+  await until('it waits', async () => {
+    const waiting = await rows(url, 'SELECT FROM pg_locks WHERE NOT granted')
+    return waiting.length > 0
+  })
+  await other.query(`SET statement_timeout = 10000; ${publish}`)
+  t.notOk(over, 'it waits still')
+  await long.query('COMMIT')
+  t.equal((await watched).to['core'], core)
+  const { rows: kept } = await other.query('SELECT channel FROM livemessage.journal')
+  t.equal(kept.length, 2)
+})
+
+await t.test('what an older schema has is there afterwards', async (t) => {
+  const url = await database()
+  await migrate(url, { components: [{ component: 'core', migrations: CORE.migrations.slice(0, 3) }] })
+  await rows(url, `SELECT livemessage.set_subsystems('{"chat":{"journaled":true,"max_bytes":100}}')`)
+  await rows(url, "SELECT livemessage.publish('chat:a', '1')")
+  await rows(url, "SELECT livemessage.enqueue('chat:a', '2')")
+  await rows(url, "INSERT INTO livemessage.mailbox VALUES ('42', 'chat:a', 1)")
+  await rows(
+    url,
+    "INSERT INTO livemessage.dead (source, code, reason, letter) VALUES ('http', 'x', 'y', 'z')",
+  )
+  const all = `SELECT (SELECT m.epoch FROM livemessage.meta AS m) AS epoch,
+    (SELECT json_agg(j) FROM livemessage.journal AS j) AS journal, (SELECT json_agg(q) FROM livemessage.queue AS q) AS queue,
+    (SELECT json_agg(b) FROM livemessage.mailbox AS b) AS mailbox, (SELECT json_agg(d) FROM livemessage.dead AS d) AS dead,
+    (SELECT json_agg((s.name, s.journaled, s.max_bytes, s.most_bytes)) FROM livemessage.subsystem AS s) AS subsystems`
+  const before = await rows(url, all)
+  t.same((await migrate(url)).from, { core: 3 })
+  t.same(await rows(url, all), before)
+  await rows(url, "SELECT livemessage.publish('chat:a', '3')")
+  t.same(await rows(url, 'SELECT data FROM livemessage.journal ORDER BY position'), [
+    { data: '1' },
+    { data: '3' },
+  ])
+  await t.rejects(
+    rows(url, `SELECT livemessage.publish('chat:a', to_jsonb(repeat('x', 200)))`),
+    /limit is 100/,
+  )
+})
+
+await t.test('messages of 0.1.0 stay, and are pushed as new ones are', async (t) => {
+  const url = await database()
+  const old = [
+    { component: 'core', migrations: CORE.migrations.slice(0, 1) },
+    { component: 'messages', migrations: messages.migrations.slice(0, 1) },
+  ]
+  await migrate(url, { components: old })
+  await rows(url, "INSERT INTO livemessage_messages.message (to_user, text) VALUES ('42', 'old')")
+  t.same((await migrate(url, { components })).from, { core: 1, messages: 1 })
+  await rows(url, `SELECT livemessage.set_subsystems('{"messages":{"journaled":true}}')`)
+  await rows(url, "SELECT livemessage_messages.send('42', NULL, '', 'new')")
+  await rows(url, 'UPDATE livemessage_messages.message SET read = true')
+  const pushed = await rows(
+    url,
+    "SELECT data::json ->> 'text' AS text FROM livemessage.journal ORDER BY position",
+  )
+  t.same(pushed, [{ text: 'new' }, { text: null }, { text: null }])
+})
+
 await t.test('a dry run changes nothing, and its SQL does the same', async (t) => {
   const url = await database()
   const dry = await migrate(url, { components, dryRun: true })
-  t.same(dry.to, { core, messages: 1 })
+  t.same(dry.to, { core, messages: messages.migrations.length })
   t.same(await rows(url, `SELECT to_regnamespace('livemessage') AS there`), [{ there: null }])
   await rows(url, dry.sql ?? '')
   const after = await migrate(url, { components, dryRun: true })
@@ -73,7 +151,10 @@ await t.test('components come one by one, also later', async (t) => {
   const url = await database()
   t.same((await migrate(url)).to, { core })
   const later = await migrate(url, { components: [messages] })
-  t.same(later.applied, [{ component: 'messages', version: 1, name: 'message' }])
+  t.same(later.applied, [
+    { component: 'messages', version: 1, name: 'message' },
+    { component: 'messages', version: 2, name: 'push' },
+  ])
 })
 
 await t.test('a step that fails leaves nothing behind, and is named', async (t) => {
@@ -88,7 +169,7 @@ await t.test('a step that fails leaves nothing behind, and is named', async (t) 
   const error = await migrate(url, { components: [broken] }).catch((error: unknown) => error)
   t.match(error, {
     code: 'DATABASE_FAILED',
-    message: /migration broken 2 \(bad\): column "nonsense".*Nothing was changed/,
+    message: /migration broken 2 \(bad\): column "nonsense".*Nothing was changed$/,
   })
   t.same(await rows(url, `SELECT to_regclass('fine') AS fine, to_regnamespace('livemessage') AS core`), [
     { fine: null, core: null },
@@ -107,8 +188,9 @@ await t.test('a role that may not create roles migrates all the same, and is tol
   // A server of its own: roles are common to all databases.
   const fresh = await startPostgres(t)
   await fresh.psql(`CREATE ROLE plain LOGIN PASSWORD 'plain'`)
-  await fresh.psql('GRANT CREATE ON DATABASE livemessages TO plain')
   const url = fresh.url.replace(/livemessages:[^@]+@/, 'plain:plain@')
+  await t.rejects(migrate(url, { components }), { message: /permission denied.* needs the right to create/ })
+  await fresh.psql('GRANT CREATE ON DATABASE livemessages TO plain')
   const { applied, notices } = await migrate(url, { components })
   t.equal(applied.length, core + 1)
   t.match(notices, [/livemessage_publisher was not created: plain may not create roles.*CREATE ROLE/s])

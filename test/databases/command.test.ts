@@ -1,6 +1,8 @@
+import path from 'node:path'
 import t from 'tap'
 import { connect } from '../support/client.ts'
-import { install, project } from '../support/installation.ts'
+import { freePort, install, project } from '../support/installation.ts'
+import { until } from '../support/wait.ts'
 import { startSeveral } from './several.ts'
 
 const it = await install(t)
@@ -61,4 +63,43 @@ t.test('-d with the embedded server: it makes the databases', async (t) => {
     { name: 'postgres' },
     { name: 'postgres:shop' },
   ])
+})
+
+t.test('-c, -d, -i, -p and --max-cursor are obeyed, and the log has each module with its path', async (t) => {
+  const several = await startSeveral(t, ['shop', 'blog'])
+  // Six at a time in each database: how many connections that took, the server knows.
+  const sessions = `export default {
+  access: 'public',
+  async handle(_input, { databases }) {
+    const count = async (db) => {
+      const asked = Array.from({ length: 6 }, () => db.query('SELECT pg_backend_pid() AS pid, pg_sleep(0.5)'))
+      return new Set((await Promise.all(asked)).map(({ rows }) => rows[0].pid)).size
+    }
+    return { shop: await count(databases.shop), blog: await count(databases.blog) }
+  },
+}`
+  const cwd = await project(t, {
+    'conf/push.config.json': JSON.stringify({
+      ...config,
+      ACTIONS: { jobs: { sessions: './actions/sessions.mjs' } },
+      postgres: { url: several.server.url },
+    }),
+    'conf/actions/sessions.mjs': sessions,
+  })
+  const port = await freePort()
+  const args = ['-c', 'conf/push.config.json', '-d', 'shop,blog', '-i', '127.0.0.1', '-p', String(port)]
+  const daemon = await it.start(t, [...args, '--max-cursor', '3', '--log-level', 'debug'], { cwd })
+  t.match(await daemon.logged({ msg: 'listening' }), { address: { host: '127.0.0.1', port } })
+  t.match(await daemon.logged({ msg: 'module loaded' }), {
+    subsystem: 'jobs',
+    name: 'sessions',
+    path: path.join(cwd, 'conf/actions/sessions.mjs'),
+  })
+  const client = await connect(t, daemon)
+  t.strictSame(await client.call('jobs.sessions'), { shop: 3, blog: 3 }, 'each database has its own limit')
+  const listening = `SELECT count(*)::int AS n FROM pg_stat_activity
+    WHERE application_name = 'livemessages listen' AND datname = current_database()`
+  for (const name of [several.home, 'shop', 'blog']) {
+    await until(`one LISTEN in ${name}`, async () => (await several.sql(name, listening))[0]?.['n'] === 1)
+  }
 })

@@ -247,3 +247,35 @@ t.test('a user of a database that is not served is nobody', async (t) => {
   t.match(answer, { type: 'error', code: 'unauthenticated', message: /blog/ })
   t.match(await client.closed, { code: 4401 })
 })
+
+t.test('who is revoked is a user of one database, the home one by its own name too', async (t) => {
+  const several = await startSeveral(t, ['shop'])
+  const daemon = await startDaemon(t, configOf(several, ['shop']))
+  const ask = async (path: string, body: object) => {
+    const answer = await fetch(`${daemon.url}${path}`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    return answer.json()
+  }
+  const home = await connect(t, daemon.ws, { token: '42' })
+  const shop = await connect(t, daemon.ws, { token: 'shop/42' })
+  t.match(await ask('/api/revoke', { user: '42', database: 'shop', for: '1h' }), { count: 1, missing: [] })
+  t.match(await shop.closed, { code: 4401 })
+  t.match(
+    await home.call('no.action').catch((error: unknown) => error),
+    { code: 'unknown_action' },
+    'is here',
+  )
+  t.match(await ask('/api/revoke', { user: '42', database: several.home, for: '1h' }), { count: 1 })
+  t.match(await home.closed, { code: 4401 })
+  t.match(await ask('/api/unrevoke', { user: '42' }), { lifted: true }, 'it is the same one without a name')
+  const again = await connect(t, daemon.ws, { token: '42' })
+  await again.subscribe(`messages:${several.home}:42`)
+  for (const path of ['/api/revoke', '/api/unrevoke', '/api/forget', '/api/disconnect']) {
+    const refused = await ask(path, { user: '42', database: 'blog' })
+    const message = /database: expected one of the config, got 'blog'/
+    t.match(refused, { error: { code: 'invalid_input', message } }, path)
+  }
+})

@@ -2,7 +2,9 @@ import path from 'node:path'
 import { Client } from 'pg'
 import t from 'tap'
 import type { Test } from 'tap'
+import { sender } from '../../examples/odoo-bus/bridge.ts'
 import odoo from '../../examples/odoo-bus/livemessages.config.ts'
+import { CORE, migrate } from '../../src/database/migrate.ts'
 import { connect, type TestClient } from '../support/client.ts'
 import { startDaemon, type TestConfig, type TestDaemon } from '../support/daemon.ts'
 import { startPostgres } from '../support/postgres.ts'
@@ -41,6 +43,14 @@ const config: TestConfig = {
     authenticate: ({ token }) => (token === null ? null : { id: token }),
   },
 }
+
+t.test('`livemessage migrate` prepares the database of the NOTIFY, too, which has no bus', async (t) => {
+  const components = [CORE, sender.migrations!]
+  t.match(await migrate(postgres.href, { components, database: { name: 'postgres', outbox: true } }), {
+    to: { 'odoo-bus': 1 },
+  })
+})
+
 const start = (t: Test): Promise<TestDaemon> =>
   startDaemon(t, config, { migrate: true, root: path.resolve('examples/odoo-bus') })
 

@@ -49,6 +49,7 @@ function nodes() {
       hub,
       journal: journal as never,
       user: { forgetLetters: () => Promise.resolve(0) } as never,
+      outboxes: { forget: () => Promise.resolve({ count: 0, missing: [] }) },
       counts: new Counts(),
       log: silent(),
       deadlineMs: 1_000,

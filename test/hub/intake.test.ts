@@ -48,6 +48,19 @@ t.test('a sender that only looks is published', async (t) => {
   t.match(await client.next({ type: 'message' }), { channel: 'chat:a', data })
 })
 
+t.test(
+  'a notification for a sender that nobody has named is refused with the key to name it by',
+  async (t) => {
+    const parts = await startParts(t, { ...CHANNELS, ACTIONS: { chat: {} } })
+    const take = async (subsystem: string): Promise<unknown> =>
+      parts.intake.take({ source: 'test', name: subsystem, subsystem, data: {} })
+    await t.rejects(take('chat'), {
+      code: 'unknown_channel',
+      message: "no sender for 'chat': name one as ACTIONS.chat.sender",
+    })
+  },
+)
+
 function fail(): never {
   throw new TypeError('frozen')
 }

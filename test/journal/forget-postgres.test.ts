@@ -98,6 +98,51 @@ t.test('of what is forgotten the database keeps no word, wherever it was on its 
   t.same((await client.query('SELECT digest FROM livemessage.key')).rows, [{ digest: null }])
 })
 
+t.test('keys that somebody is deleting are not waited for', async (t) => {
+  const url = await freshDatabase(server)
+  const client = await connect(t, url)
+  const one = await startNode(t, url)
+  for (const key of ['a', 'b']) await one.journal.append({ channel: 'chat:a', json: '1', key })
+  // As the sweep does, which may be waiting for another of these keys: that would be a deadlock.
+  await client.query(`BEGIN; DELETE FROM livemessage.key WHERE scope LIKE '%a'`)
+  t.equal((await one.journal.forget({ channel: 'chat:a' })).count, 2)
+  await client.query('COMMIT')
+  t.same((await client.query('SELECT digest FROM livemessage.key')).rows, [{ digest: null }])
+})
+
+t.test('retention takes rows in the order in which they are forgotten', async (t) => {
+  const url = await freshDatabase(server)
+  const [forgetting, sweeping] = [await connect(t, url), await connect(t, url)]
+  // Nothing is where it would be if it had come in order: space is used again.
+  await forgetting.query(`INSERT INTO livemessage.journal (position, channel, time, tag, data)
+    SELECT n, 'chat:a', 1, 1, '1' FROM generate_series(1, 20000) AS n ORDER BY -n % 7, n * 7919 % 20011`)
+  await forgetting.query('ANALYZE livemessage.journal')
+  await forgetting.query('BEGIN; SELECT FROM livemessage.journal WHERE position = 1 FOR UPDATE')
+  const sweep = sweeping.query(`SELECT swept FROM livemessage.sweep('{"chat":1}', 50000, NULL, NULL)`)
+  const waits = () =>
+    forgetting.query('SELECT FROM pg_locks WHERE NOT granted').then(({ rowCount }) => rowCount)
+  await until('it waits', waits)
+  await forgetting.query('SELECT FROM livemessage.journal WHERE position > 1 ORDER BY position FOR UPDATE')
+  await forgetting.query('COMMIT')
+  t.same((await sweep).rows, [{ swept: 20000 }])
+})
+
+t.test('what is enqueued is moved in the order in which it is forgotten', async (t) => {
+  const url = await freshDatabase(server)
+  const [forgetting, moving] = [await connect(t, url), await connect(t, url)]
+  await forgetting.query(`INSERT INTO livemessage.queue (id, channel, data) OVERRIDING SYSTEM VALUE
+    SELECT n, 'chat:a', '1' FROM generate_series(1, 20000) AS n ORDER BY -n % 7, n * 7919 % 20011`)
+  await forgetting.query('ANALYZE livemessage.queue')
+  await forgetting.query('BEGIN; SELECT FROM livemessage.queue WHERE id = 1 FOR UPDATE')
+  const drain = moving.query('SELECT livemessage.drain(1000, NULL, NULL) AS moved')
+  const waits = () =>
+    forgetting.query('SELECT FROM pg_locks WHERE NOT granted').then(({ rowCount }) => rowCount)
+  await until('it waits', waits)
+  await forgetting.query('SELECT FROM livemessage.queue WHERE id > 1 ORDER BY id FOR UPDATE')
+  await forgetting.query('COMMIT')
+  t.same((await drain).rows, [{ moved: 1000 }])
+})
+
 t.test('two nodes that forget the same at once forget it once', async (t) => {
   const url = await freshDatabase(server)
   const [one, two] = await Promise.all([

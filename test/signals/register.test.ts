@@ -3,6 +3,7 @@ import { createDatabase } from '../../src/database/pool.ts'
 import { migrate } from '../../src/database/migrate.ts'
 import type { Entry, Op } from '../../src/signals/batch.ts'
 import { Register, type RegisterOptions } from '../../src/signals/register.ts'
+import { Signals } from '../../src/signals/signals.ts'
 import type { Pool } from '../../src/signals/table.ts'
 import { Tally } from '../../src/signals/tally.ts'
 import { silent, startPostgres } from '../support/postgres.ts'
@@ -109,6 +110,71 @@ void t.test('a node that was thought gone begins anew under another name', async
   ])
 })
 
+void t.test('who may have been noted before the node was thought gone comes again as another', async (t) => {
+  // Noted, without an answer; then the leader thinks that the node is gone, and tells the end of its connections.
+  let froze = false
+  const pool: Pool = {
+    withSignal: (signal) => ({
+      ...database.withSignal(signal),
+      query: async (text, values) => {
+        const result = await database.withSignal(signal).query<never>(text, values)
+        if (froze || values?.[1] === 1) return result
+        froze = true
+        await postgres.psql(`DELETE FROM livemessage.roster WHERE node = 'doubtful0001'`)
+        await postgres.psql(`DELETE FROM livemessage.node WHERE node = 'doubtful0001'`)
+        throw new Error('the connection was lost before the answer')
+      },
+    }),
+  }
+  const hooks = { disconnect: null }
+  const registry = { hooks, unsubscribe: new Map(), occupied: new Map(), vacated: new Map() }
+  const signals = new Signals({
+    live: { rules: { registry } },
+    node: 'doubtful0001',
+    targets: [{ name: 'doubt', events: ['connect', 'disconnect'], subsystems: null }],
+    hasDatabase: true,
+    clients: () => [],
+    isHere: () => true,
+    add: (op: Op) => it.add(op),
+    begin: () => undefined,
+  } as unknown as ConstructorParameters<typeof Signals>[0])
+  const it = register('doubtful0001', pool, {
+    onLost: (unnoted, doubtful) => signals.anew(unnoted, doubtful),
+  })
+  signals.apply()
+  const clientOf = (session: string) =>
+    Object.assign(entry(session).client, { link: {}, subscriptions: new Map() })
+  const [stays, gone] = [clientOf('stays'), clientOf('gone')]
+  const left = { code: 1000, reason: 'left', time: Date.now() }
+  for (const client of [stays, gone]) signals.connected(client)
+  signals.disconnected(gone, left)
+  it.start()
+  const heard = async (session: string): Promise<{ id: string; name: string }[]> => {
+    const rows = await postgres.psql(`SELECT body FROM livemessage.signal WHERE target = 'doubt' ORDER BY id`)
+    const all = rows.map(
+      ({ body }) => JSON.parse(String(body)) as { id: string; name: string; session: string },
+    )
+    return all.filter((signal) => signal.session === session)
+  }
+  await until('it is noted again', async () => (await heard('stays')).length === 2)
+  signals.disconnected(stays, left)
+  const lives = await until('its end', async () => {
+    const all = await heard('stays')
+    return all.length === 3 ? all : null
+  })
+  t.same(
+    lives.map(({ name }) => name),
+    ['connect', 'connect', 'disconnect'],
+  )
+  t.equal(new Set(lives.map(({ id }) => id)).size, 3, 'the end of the first was told')
+  const visit = await heard('gone')
+  t.same(
+    visit.map(({ name }) => name),
+    ['connect', 'disconnect', 'connect', 'disconnect'],
+  )
+  t.equal(new Set(visit.map(({ id }) => id)).size, 2, 'a visit that was told whole is the same one')
+})
+
 void t.test(
   'while the database is away a flood takes bounded room, and who is here is noted after it',
   async (t) => {
@@ -141,3 +207,25 @@ void t.test(
     ])
   },
 )
+
+void t.test('what is on its way to the database counts as not noted', async (t) => {
+  let go!: () => void
+  const gate = new Promise<void>((resolve) => (go = resolve))
+  const pool: Pool = {
+    withSignal: (signal) => ({
+      ...database.withSignal(signal),
+      query: async (text, values) => {
+        await gate
+        return database.withSignal(signal).query<never>(text, values)
+      },
+    }),
+  }
+  const it = register('onitsway0001', pool)
+  it.start()
+  it.add({ rows: [row('one'), row('two')] })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.equal(it.unnoted, 2)
+  go()
+  await until('it is noted', async () => (await noted()).includes('two'))
+  await until('it is known', () => it.unnoted === 0)
+})

@@ -269,3 +269,30 @@ void t.test(
     t.same(of(receiver.signals, String(refused.welcome!['session'])), [])
   },
 )
+
+void t.test(
+  'who goes while a module lets it in is not told to be on channels that it has left',
+  async (t) => {
+    const receiver = await startReceiver(t)
+    let letIn!: () => void
+    const gate = new Promise<void>((resolve) => (letIn = resolve))
+    const greeted: string[] = []
+    const daemon = await startDaemon(t, {
+      ...told(receiver),
+      hooks: {
+        connect: async (connection: Connection) => {
+          await connection.subscribe('chat:a')
+          greeted.push(connection.session)
+          await gate
+        },
+      },
+    })
+    const client = await connect(t, daemon)
+    await until('it is on the channel', () => greeted.length === 1)
+    await client.close(1000)
+    await until('it has gone', () => daemon.daemon.hub!.size === 0)
+    letIn()
+    const signals = await receiver.took('the end', (all) => all.some(({ name }) => name === 'disconnect'))
+    t.same(of(signals, greeted[0]!), ['connect', 'disconnect'])
+  },
+)

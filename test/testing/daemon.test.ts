@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { chmod, readdir } from 'node:fs/promises'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { z } from 'zod'
 import { ClientError, type ConfigInput, defineAction, defineSender } from '../../src/index.ts'
@@ -244,4 +245,16 @@ t.test('two stop it, one is late, one comes to nobody', async (t) => {
   await t.rejects(waiting, /while it waited for: answer to the call of orders\.cancel/)
   await t.rejects(daemon.connect(), /ECONNREFUSED.* while it waited for: welcome/)
   await t.rejects(ann.message(), /the daemon closed with/)
+})
+
+t.test('a user who was revoked comes back with a new token', async (t) => {
+  const daemon = await startTestDaemon({ channels: { chat: { access: 'public' } } })
+  t.teardown(() => daemon.stop())
+  const before = await daemon.connect({ user: 'ann' })
+  const old = daemon.token({ user: 'ann' })
+  t.match(await daemon.api('/api/revoke', { user: 'ann' }), { count: 1 })
+  t.match(await before.closed, { code: 4401 })
+  await t.rejects(daemon.connect({ user: 'ann', token: old }), { code: 'unauthenticated' })
+  await sleep(10)
+  t.equal((await daemon.connect({ user: 'ann' })).user, 'ann')
 })

@@ -50,6 +50,18 @@ onBoth('twice in one request it names nobody, and what is no user is refused', a
   t.match(await long.closed, { code: 4401 })
 })
 
+onBoth('a name that is not ASCII is refused: two users could be one', async (t, start) => {
+  for (const config of [CONFIG, { ...CONFIG, hooks: { authenticate: () => ({ id: 'anybody' }) } }]) {
+    const daemon = await start(config)
+    for (const name of ['J\xe9r', 'J\xe8r']) {
+      const client = await connect(t, daemon, { headers: { 'X-Remote-User': name }, paused: true })
+      client.resume()
+      t.match(await client.next(), { type: 'error', code: 'unauthenticated', message: /expected ASCII/ })
+      t.match(await client.closed, { code: 4401 })
+    }
+  }
+})
+
 onBoth('a page that nobody named can not act by it', async (t, start) => {
   const daemon = await start({ ...CONFIG, origins: ['*', 'https://app.example'] })
   const evil = { 'X-Remote-User': 'ann', Origin: 'https://evil.example' }

@@ -164,6 +164,9 @@ onBoth('a revocation that makes no sense is told why', async (t, start) => {
     [{ user: '1', until: Date.now() + 1000, for: 1 }, /not both/],
     [{ user: '1', usr: '1' }, /not known/],
     [{ user: '1', reason: 'x'.repeat(124) }, /123/],
+    [{ user: '1\0' }, /user: expected no control/],
+    [{ token: 'a\nb' }, /token: expected no control/],
+    [{ user: '1', reason: '\0' }, /reason: expected no control/],
   ] as const) {
     const answer = await ask(daemon, '/api/revoke', body)
     t.match(
@@ -209,6 +212,25 @@ t.test('two nodes and a database', async (t) => {
     t.match(await elsewhere.closed, { code: 4401 }, 'by a session of another node')
     t.match(await ask(two, '/api/unrevoke', { user: '42' }), { body: { lifted: true } })
     for (const node of [one, two, await startDaemon(t, config)]) await connect(t, node, { token: jwt })
+  })
+
+  await t.test('nobody takes one back by a NOTIFY, which any role of the database can say', async (t) => {
+    const [one, two] = await pair(t)
+    const jwt = await token('45', 3600, { iat: issued(60) })
+    t.match(await ask(one, '/api/revoke', { user: '45' }), { body: { missing: [] } })
+    const lift = { op: 'lift', who: { user: '45', database: null }, at: Date.now() + 60_000 }
+    const letter = `m revocations ${JSON.stringify({ id: 1, ask: lift })}`
+    await postgres.psql('CREATE ROLE stranger')
+    await postgres.psql(
+      `SET ROLE stranger; SELECT pg_notify('livemessages_bus', '1 stranger0000 1\n${letter}')`,
+    )
+    for (const node of [one, two]) {
+      await node.logged({ msg: 'another node is here', node: 'stranger0000' })
+      await t.rejects(connect(t, node, { token: jwt }), {
+        code: 'unauthenticated',
+        details: { reason: 'revoked' },
+      })
+    }
   })
 
   await t.test('a node that heard nothing of it reads it some seconds later', async (t) => {

@@ -159,6 +159,16 @@ onBoth('a session that ends while its client is connected', async (t, start) => 
   t.match(await other.ask({ type: 'ping' }), { type: 'pong' })
 })
 
+onBoth('whose session is over by what the application says calls and publishes nothing', async (t, start) => {
+  const over = { user: 'ann', expires: Date.now() / 1000 - 60 }
+  const application = await startApplication(t, new Map([['a', over]]))
+  const daemon = await start(configOf(application))
+  const headers = { Cookie: 'sessionid=a', Origin: daemon.url }
+  const refusal = { status: 401, body: { error: { code: 'unauthenticated', details: { reason: 'expired' } } } }
+  t.match(await post(daemon, '/call/chat/who', {}, headers), refusal)
+  t.match(await post(daemon, '/publish?channel=chat:a', 1, headers), refusal)
+})
+
 onBoth('a reload keeps what is known, and asks another application where it names one', async (t, start) => {
   const [first, second] = [await startApplication(t, SESSIONS), await startApplication(t, SESSIONS)]
   const daemon = await start(configOf(first, { cache: '1m' }))

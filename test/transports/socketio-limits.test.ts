@@ -228,6 +228,19 @@ onBoth('upgrades of paths that nobody serves are refused', async (t, start) => {
   t.match(error.message, '404')
 })
 
+onBoth('transports that the list does not have are refused, the others go on', async (t, start) => {
+  const polling = await start({ ...CONFIG, socketio: { transports: ['polling'] } })
+  await t.rejects(dial(t, polling, '/chat', { transports: ['websocket'] }).connected())
+  const poller = await connectTo(t, polling, '/chat', { transports: ['polling', 'websocket'] })
+  t.equal(await poller.ask('echo', 'by polling'), 'by polling')
+  t.equal(poller.socket.io.engine.transport.name, 'polling', 'and nobody is offered the other one')
+
+  const websocket = await start({ ...CONFIG, socketio: { transports: ['websocket'] } })
+  await t.rejects(dial(t, websocket, '/chat', { transports: ['polling'] }).connected())
+  const client = await connectTo(t, websocket, '/chat', { transports: ['websocket'] })
+  t.equal(await client.ask('echo', 'by WebSocket'), 'by WebSocket')
+})
+
 void t.test('false: nothing is served there', async (t) => {
   const { startDaemon } = await import('../support/daemon.ts')
   const daemon = await startDaemon(t, { ...CONFIG, socketio: false })

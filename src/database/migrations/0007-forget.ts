@@ -1,4 +1,5 @@
 import type { Migration } from '../migration.ts'
+import { OUTBOX_LOCK } from './0006/move.ts'
 import { JOURNAL_NOTIFY, POSITION_LOCK } from './0002/names.ts'
 
 /**
@@ -74,6 +75,10 @@ BEGIN
 END
 $fn$;
 
+-- Rows in their order, as above and in forget_queued, or there could be deadlocks: a bitmap has them in the table's order.
+ALTER FUNCTION livemessage.sweep(jsonb, int, text, bigint, boolean) SET enable_bitmapscan = off;
+ALTER FUNCTION livemessage.drain(int, text, bigint, int, int) SET enable_bitmapscan = off;
+
 -- What is not in the journal yet: enqueued publications of a channel. Before forget_some, for what is being moved is in
 -- the journal when this returns.
 CREATE FUNCTION livemessage.forget_queued(channel text) RETURNS bigint
@@ -103,13 +108,61 @@ BEGIN
   DELETE FROM livemessage.pending WHERE ctid = ANY (ARRAY(
     SELECT p.ctid FROM livemessage.pending AS p FOR UPDATE SKIP LOCKED
   ));
-  UPDATE livemessage.key AS k SET digest = NULL
-  WHERE k.channel = forget_traces.channel AND k.digest IS NOT NULL
-    AND (positions IS NULL OR k.position = ANY (positions));
+  -- Not those that the sweep is deleting: waiting for it, which may wait for these, could be a deadlock.
+  UPDATE livemessage.key SET digest = NULL WHERE ctid = ANY (ARRAY(
+    SELECT k.ctid FROM livemessage.key AS k
+    WHERE k.channel = forget_traces.channel AND k.digest IS NOT NULL
+      AND (positions IS NULL OR k.position = ANY (positions))
+    FOR UPDATE SKIP LOCKED
+  ));
+END
+$fn$;
+
+-- What waits in this database's outbox, of these channels. "batch" is the one that is on its way with some of them: null
+-- where none is. Only outbox_take and this take rows away, one after the other.
+CREATE FUNCTION livemessage.forget_outbox(channels text[], OUT gone bigint, OUT batch uuid) RETURNS record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $fn$
+DECLARE
+  taken bigint[];
+  parts bigint;
+BEGIN
+  PERFORM livemessage.check_lease(NULL, NULL);
+  PERFORM pg_advisory_xact_lock(${OUTBOX_LOCK});
+  SELECT b.batch, b.ids INTO batch, taken FROM livemessage.outbox_batch AS b;
+  taken := coalesce(taken, '{}');
+  IF NOT EXISTS (
+    SELECT FROM livemessage.outbox AS o
+    WHERE o.id = ANY (taken) AND (o.channel = ANY (channels) OR o.channel IS NULL AND EXISTS (
+      SELECT FROM json_array_elements_text(o.data::json -> 'channels') AS m(channel) WHERE m.channel = ANY (channels)))
+  ) THEN
+    batch := NULL;
+  END IF;
+  DELETE FROM livemessage.outbox AS o WHERE o.channel = ANY (channels) AND o.id <> ALL (taken);
+  GET DIAGNOSTICS gone = ROW_COUNT;
+  WITH left_over AS (
+    SELECT o.id, count(*) FILTER (WHERE m.channel = ANY (channels)) AS gone,
+      json_build_object(
+        'channels', coalesce(json_agg(m.channel ORDER BY m.n) FILTER (WHERE m.channel <> ALL (channels)), '[]'),
+        'datas', coalesce(json_agg(m.data ORDER BY m.n) FILTER (WHERE m.channel <> ALL (channels)), '[]')
+      ) AS data
+    FROM livemessage.outbox AS o
+    CROSS JOIN LATERAL ROWS FROM (
+      json_array_elements_text(o.data::json -> 'channels'), json_array_elements_text(o.data::json -> 'datas')
+    ) WITH ORDINALITY AS m(channel, data, n)
+    WHERE o.channel IS NULL AND o.id <> ALL (taken)
+    GROUP BY o.id
+  ), changed AS (
+    UPDATE livemessage.outbox AS o SET data = l.data FROM left_over AS l WHERE o.id = l.id AND l.gone > 0
+    RETURNING l.gone
+  )
+  SELECT sum(c.gone) INTO parts FROM changed AS c;
+  gone := gone + coalesce(parts, 0);
 END
 $fn$;
 
 REVOKE ALL ON FUNCTION livemessage.forget_some(text, bigint[], bigint, bigint, int, text),
-  livemessage.forget_queued(text), livemessage.forget_traces(text, bigint[]) FROM PUBLIC;
+  livemessage.forget_queued(text), livemessage.forget_traces(text, bigint[]), livemessage.forget_outbox(text[]) FROM PUBLIC;
 `,
 }

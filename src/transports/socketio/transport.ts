@@ -203,7 +203,7 @@ export class SocketIoTransport {
       const deadline = { at, code: CLOSE.authenticationTimeout, reason: 'authentication took too long' }
       this.#deps.deadlines.set(client, deadline)
     }
-    if (wishes === null && rules.registry.hooks.connect === null) link.letIn = true
+    if (wishes === null && rules.registry.hooks.connect === null) this.#visits.letIn(link, client)
     else {
       link.turns.hold(
         this.#open(link, client, wishes).catch((error: unknown) => {

@@ -28,10 +28,8 @@ export class Forwarder {
       topic: 'upstream',
       deadlineMs: 0,
       answer: (order) => this.#answer(order),
-      onTrouble: (reason, error) => {
-        counts.error('bus', isClientError(error) ? error.code : 'bad_memo')
-        log.debug({ reason, err: error }, 'memo refused')
-      },
+      counts,
+      log,
     })
   }
 

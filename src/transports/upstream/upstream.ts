@@ -10,6 +10,7 @@ import { ClientError } from '../../protocol/codes.ts'
 import type { ClientFrame } from '../../protocol/decode.ts'
 import type { ServerFrame } from '../../protocol/frames.ts'
 import { userKey } from '../../protocol/people.ts'
+import type { User } from '../../registry/define.ts'
 import type { Services } from '../../registry/context.ts'
 import type { Live, Rules } from '../../rules.ts'
 import type { MaybePromise } from '../../sources/source.ts'
@@ -233,6 +234,7 @@ export class Upstream {
   async #performAlone({ credentials, address }: Admitted, { frame, text }: Command): Promise<Outcome> {
     const { live, commands, counts, services } = this.#deps
     const identity = credentials === null ? null : await authenticate(credentials, live.rules, services)
+    checkExpiry(identity)
     const allowance = this.#callers.allowanceOf(identity === null ? null : userKey(identity), address)
     const visitor = { identity, grants: grantsOf(identity), allowance, address }
     counts.frames++
@@ -249,6 +251,12 @@ export class Upstream {
     if (inbox === undefined) this.#inboxes.set(client, (inbox = new Inbox()))
     return inbox
   }
+}
+
+/** A connection would be closed for it; a request is over before. @throws {ClientError} unauthenticated */
+function checkExpiry(identity: User | null): void {
+  if (identity?.expires === undefined || identity.expires > Date.now()) return
+  throw new ClientError('unauthenticated', 'the session has expired', { reason: 'expired' })
 }
 
 /** A connection's requests are no more than its frames might be. @throws {ClientError} rate_limited, limit_exceeded */

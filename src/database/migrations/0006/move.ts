@@ -1,7 +1,7 @@
 import { DRAIN_BYTES, POSITION_LOCK } from '../0002/names.ts'
 
 /** The advisory lock under which a batch is taken. Any number would do: the one after the position lock's. */
-const OUTBOX_LOCK = '7811887443163341673'
+export const OUTBOX_LOCK = '7811887443163341673'
 
 /** How a batch leaves the outbox, and how it comes home. */
 export const MOVE = `

@@ -70,7 +70,8 @@ END
 $fn$;
 
 -- Who this database is. Nothing is written where it knows: every node tells it, again and again. What was enqueued before
--- it knew that it has an outbox goes there: nobody drains its queue.
+-- it knew that it has an outbox goes there: nobody drains its queue. And back, where it has become home: a batch that was
+-- on its way to another journal then comes into this one, too.
 CREATE FUNCTION livemessage.set_database(name text, outbox boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -81,6 +82,22 @@ BEGIN
   IF set_database.outbox THEN
     WITH queued AS (DELETE FROM livemessage.queue RETURNING id, channel, data)
     INSERT INTO livemessage.outbox (channel, data) SELECT q.channel, q.data FROM queued AS q ORDER BY q.id;
+  ELSE
+    WITH waiting AS (DELETE FROM livemessage.outbox RETURNING id, channel, data)
+    INSERT INTO livemessage.queue (channel, data)
+    SELECT one.channel, one.data
+    FROM waiting AS w
+    CROSS JOIN LATERAL (
+      SELECT 1::bigint AS n, w.channel, w.data WHERE w.channel IS NOT NULL
+      UNION ALL
+      SELECT many.n, many.channel, many.data
+      FROM ROWS FROM (
+        json_array_elements_text(CASE WHEN w.channel IS NULL THEN w.data::json -> 'channels' END),
+        json_array_elements_text(CASE WHEN w.channel IS NULL THEN w.data::json -> 'datas' END)
+      ) WITH ORDINALITY AS many(channel, data, n)
+    ) AS one
+    ORDER BY w.id, one.n;
+    DELETE FROM livemessage.outbox_batch;
   END IF;
 END
 $fn$;
