@@ -61,7 +61,12 @@ export function keepFrozen(
   const keys = FROZEN.filter((key) => !isDeepStrictEqual(running[key], wanted[key]))
   const limits = FROZEN_LIMITS.filter((key) => running.limits[key] !== wanted.limits[key])
   const kept = withFixed(wanted, fixedOf(running))
-  return { kept, changed: [...keys, ...limits.map((key) => `limits.${key}`)] }
+  // A header is believed on the listener that it asks for, and on no other.
+  const header = keys.includes('listener') && running.auth.header === null && wanted.auth.header !== null
+  return {
+    kept: header ? { ...kept, auth: { ...kept.auth, header: null } } : kept,
+    changed: [...keys, ...limits.map((key) => `limits.${key}`), ...(header ? ['auth.header'] : [])],
+  }
 }
 
 /** How many clients are asked about at once: a hook that hangs holds up no more, and the database is not flooded. */

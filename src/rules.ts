@@ -80,5 +80,7 @@ function whoamiOf(
 ): Whoami | null {
   if (url === null) return null
   if (before !== undefined && isDeepStrictEqual(before.config.auth.url, url)) return before.whoami
-  return new Whoami(url, { log, vouch: (user, askedAt) => revocations.vouch(user, askedAt) })
+  const whoami = new Whoami(url, { log, vouch: (user, askedAt) => revocations.vouch(user, askedAt) })
+  if (before?.whoami) whoami.takeOver(before.whoami)
+  return whoami
 }

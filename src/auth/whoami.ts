@@ -1,4 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import type { AuthUrlConfig } from '../config/config.ts'
 import { messageOf } from '../errors.ts'
 import type { Log } from '../ops/log.ts'
@@ -62,7 +63,7 @@ export class Whoami {
   readonly #secret = randomBytes(32)
   readonly #cached = new Map<string, Cached>()
   readonly #pending = new Map<string, Promise<Answer>>()
-  readonly #questions = new WeakMap<User, Question>()
+  #questions = new WeakMap<User, Question>()
   /** Answers to what was asked before it changed are not remembered. */
   #generation = 0
   #failures = 0
@@ -76,6 +77,20 @@ export class Whoami {
     this.#config = config
     this.#options = options
     this.#lanes = new Lanes({ width: config.concurrency, maxWaiting, waitMs })
+  }
+
+  /** After a reload: those that are connected are asked about as before, unless others would be asked, or by other things. */
+  takeOver(before: Whoami): void {
+    const { url, headers, cookies } = before.#config
+    const own = this.#config
+    if (
+      isDeepStrictEqual(
+        { url, headers, cookies },
+        { url: own.url, headers: own.headers, cookies: own.cookies },
+      )
+    ) {
+      this.#questions = before.#questions
+    }
   }
 
   get cached(): number {

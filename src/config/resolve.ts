@@ -163,7 +163,7 @@ function assemble(parsed: Parsed, { root, file, production }: Place, report: Rep
     signals: resolveSignals(parsed.signals, { broker, channels }, report),
     predecessors: resolvePredecessors(parsed.predecessors, { channels, calls, postgres }, report),
     trustedProxies: parsed.trustedProxies ?? [],
-    listener: parsed.listener ?? 'auto',
+    listener: resolveListener(parsed.listener ?? 'auto', auth, report),
     compression: parsed.compression ?? false,
     socketio,
     engineio: resolveEngineIo(parsed.engineio, { channels, socketio }, report),
@@ -199,4 +199,24 @@ function limits(input: Parsed['limits'] = {}, report: Report): Limits {
     )
   }
   return all
+}
+
+/**
+ * uWebSockets.js drops bytes from 0x80 up at both ends of a header's value: `annä` of a proxy that writes UTF-8 would come
+ * in as `ann`, who may be somebody else.
+ */
+function resolveListener(
+  listener: Config['listener'],
+  { header }: Config['auth'],
+  report: Report,
+): Config['listener'] {
+  if (header === null) return listener
+  if (listener === 'auto') return 'node'
+  if (listener === 'uws') {
+    report.warning(
+      "auth.header with listener 'uws': uWebSockets.js drops bytes beyond ASCII at both ends of a header, and a user's name " +
+        "with such a letter there becomes another's; leave `listener` out, or be sure that all names are ASCII",
+    )
+  }
+  return listener
 }

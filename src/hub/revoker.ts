@@ -99,10 +99,9 @@ export class Revoker {
     if (revocations.full) throw new ClientError('limit_exceeded', 'too many revocations hold already')
     const revocation: Revocation = { who, at: Date.now(), until, reason }
     const own = this.#apply(revocation)
-    const [told, stored] = await Promise.all([
-      this.#calls.ask({ op: 'revoke', revocation } satisfies Order, decodeCount),
-      table === null ? null : settled(table.put(revocation)),
-    ])
+    // The others look there whether it is so.
+    const stored = table === null ? null : await settled(table.put(revocation))
+    const told = await this.#calls.ask({ op: 'revoke', revocation } satisfies Order, decodeCount)
     if (stored instanceof Error) throw notStored(stored)
     let count = own
     for (const closed of told.answers.values()) count += closed
@@ -162,7 +161,7 @@ export class Revoker {
   #obey(order: Order): MaybePromise<number | Found> {
     switch (order.op) {
       case 'revoke':
-        return this.#apply(order.revocation)
+        return this.#revoked(order.revocation)
       case 'lift':
         return this.#lifted(order.who, order.at)
       case 'find':
@@ -177,6 +176,13 @@ export class Revoker {
     const { revocations, table } = this.#deps
     if (revocations.get(who) === undefined || (table !== null && (await table.holds(who)))) return 0
     return revocations.remove(who, at) ? 1 : 0
+  }
+
+  /** As above: nobody is shut out by a NOTIFY. Where the table can't be asked, it may be true, and who asked is told so. */
+  #revoked(revocation: Revocation): MaybePromise<number> {
+    const { table } = this.#deps
+    if (table === null || this.#absent) return this.#apply(revocation)
+    return settled(table.holds(revocation.who)).then((held) => (held === false ? 0 : this.#apply(revocation)))
   }
 
   #find(session: string): Found | null {

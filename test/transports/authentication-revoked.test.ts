@@ -233,6 +233,21 @@ t.test('two nodes and a database', async (t) => {
     }
   })
 
+  await t.test('nobody is shut out by a NOTIFY either', async (t) => {
+    const [one, two] = await pair(t)
+    const jwt = await token('46', 3600, { iat: issued(60) })
+    const clients = await Promise.all([one, two].map((node) => connect(t, node, { token: jwt })))
+    const revocation = { who: { user: '46', database: null }, at: Date.now(), until: Date.now() + 3_600_000 }
+    const order = { op: 'revoke', revocation: { ...revocation, reason: null } }
+    const letter = `m revocations ${JSON.stringify({ id: 1, ask: order })}`
+    await postgres.psql(`SELECT pg_notify('livemessages_bus', '1 stranger0001 1\n${letter}')`)
+    for (const node of [one, two]) await node.logged({ msg: 'another node is here', node: 'stranger0001' })
+    // A true one behind it has been seen through by then.
+    t.match(await ask(one, '/api/revoke', { user: '47' }), { body: { missing: ['stranger0001'] } })
+    for (const client of clients) t.match(await client.ask({ type: 'ping' }), { type: 'pong' })
+    for (const node of [one, two]) t.ok((await connect(t, node, { token: jwt })).welcome)
+  })
+
   await t.test('a node that heard nothing of it reads it some seconds later', async (t) => {
     const node = await startDaemon(t, config)
     const client = await connect(t, node, { token: await token('50', 3600, { iat: issued(60) }) })

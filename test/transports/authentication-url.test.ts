@@ -164,7 +164,10 @@ onBoth('whose session is over by what the application says calls and publishes n
   const application = await startApplication(t, new Map([['a', over]]))
   const daemon = await start(configOf(application))
   const headers = { Cookie: 'sessionid=a', Origin: daemon.url }
-  const refusal = { status: 401, body: { error: { code: 'unauthenticated', details: { reason: 'expired' } } } }
+  const refusal = {
+    status: 401,
+    body: { error: { code: 'unauthenticated', details: { reason: 'expired' } } },
+  }
   t.match(await post(daemon, '/call/chat/who', {}, headers), refusal)
   t.match(await post(daemon, '/publish?channel=chat:a', 1, headers), refusal)
 })
