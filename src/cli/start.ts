@@ -89,6 +89,17 @@ async function start(
   const running =
     version.config.workers > 1 ? await group(version, load, log) : await node(version, load, log)
   const stopping = obeySignals(running, log)
+  // Before the start: what changes meanwhile is newer than what was loaded. A reload waits for the start.
+  const watch = watching === true ? await import('./watch.ts') : null
+  const ended = new AbortController()
+  stopping.addEventListener('abort', () => ended.abort())
+  const ini = path.resolve(flags.ini ?? path.join(version.config.root, 'livemessages.ini'))
+  if (!stopping.aborted)
+    watch?.watchFiles({
+      signal: ended.signal,
+      files: () => new Set([...running.files(), ...tried, ini]),
+      onChange: () => running.reload(),
+    })
   try {
     const { address, listener, parts, workers } = await running.start()
     const started = { address, listener, parts }
@@ -98,18 +109,11 @@ async function start(
       log.info({ ...started, pid: process.pid, ...processes }, 'listening')
     }
   } catch (error) {
+    ended.abort()
     // A signal came first: `stop` ends the process.
     if (stopping.aborted) return
     throw error
   }
-  if (watching !== true || stopping.aborted) return
-  const { watchFiles } = await import('./watch.ts')
-  const ini = path.resolve(flags.ini ?? path.join(version.config.root, 'livemessages.ini'))
-  watchFiles({
-    signal: stopping,
-    files: () => new Set([...running.files(), ...tried, ini]),
-    onChange: () => running.reload(),
-  })
 }
 
 type Load = () => Promise<Version>

@@ -79,6 +79,18 @@ t.test('--watch: the same when a file changes, is broken, is repaired, or comes 
   await becomes(4)
 })
 
+t.test('--watch: what changes while it starts is not missed', async (t) => {
+  const cwd = await project(t, {
+    ...DEEP,
+    'livemessages.config.js': CONFIG(`hooks: { start: './start.ts' }`),
+    'start.ts': `import { writeFileSync } from 'node:fs'
+      export default () => writeFileSync(new URL('./lib/two.ts', import.meta.url), 'export const version = 2')`,
+  })
+  const daemon = await it.start(t, ['--watch'], { cwd })
+  const client = await connect(t, daemon)
+  await until('version 2', async () => (await client.call('chat.version')) === 2)
+})
+
 t.test('policies: open subscriptions are asked again, and those that are refused end', async (t) => {
   const daemon = await startDaemon(t, {
     channels: { chat: { access: 'public' }, news: { access: 'public' } },
