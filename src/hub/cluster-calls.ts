@@ -127,3 +127,15 @@ export class Calls {
     log.debug({ reason, err: error }, 'memo refused')
   }
 }
+
+/** Does what is asked for; what is no order of ours is refused: a newer node may ask for what this one can't do. */
+export function obeying<Order>(
+  decode: (value: unknown) => Order | null,
+  obey: (order: Order) => MaybePromise<unknown>,
+): CallsDependencies['answer'] {
+  return (value) => {
+    const order = decode(value)
+    if (order === null) throw new ClientError('invalid_input', 'no such order')
+    return obey(order)
+  }
+}

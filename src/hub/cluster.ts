@@ -1,9 +1,9 @@
 import type { Bus, Memo } from '../bus/bus.ts'
 import type { Counts } from '../ops/counts.ts'
 import type { Log } from '../ops/log.ts'
-import { CLOSE, ClientError, closeReason } from '../protocol/codes.ts'
+import { CLOSE, closeReason } from '../protocol/codes.ts'
 import { VERSION } from '../version.ts'
-import { Calls } from './cluster-calls.ts'
+import { Calls, obeying } from './cluster-calls.ts'
 import { NodeOperations } from './cluster-node.ts'
 import {
   type Acknowledgement,
@@ -75,12 +75,7 @@ export class Cluster {
       bus,
       topic: 'cluster',
       deadlineMs,
-      answer: (value) => {
-        const order = decodeOrder(value)
-        // A newer node may ask for what this one can't do.
-        if (order === null) throw new ClientError('invalid_input', 'no such order')
-        return this.#here.run(order)
-      },
+      answer: obeying(decodeOrder, (order) => this.#here.run(order)),
       counts,
       log,
     })

@@ -7,7 +7,7 @@ import { ClientError } from '../protocol/codes.ts'
 import { isRecord } from '../protocol/json.ts'
 import { isChannel, subsystemOf } from '../protocol/names.ts'
 import type { Live } from '../rules.ts'
-import { Calls } from './cluster-calls.ts'
+import { Calls, obeying } from './cluster-calls.ts'
 import type { Key } from './conflated.ts'
 import type { ForgettingUser, UserRecords } from './forgetting-user.ts'
 import type { Hub } from './hub.ts'
@@ -75,11 +75,7 @@ export class Forgetting {
       bus,
       topic: 'forget',
       deadlineMs,
-      answer: (value) => {
-        const order = decodeOrder(value)
-        if (order === null) throw new ClientError('invalid_input', 'no such order')
-        return this.#obey(order)
-      },
+      answer: obeying(decodeOrder, (order) => this.#obey(order)),
       counts,
       log,
     })

@@ -8,7 +8,7 @@ import { CLOSE, ClientError, closeReason } from '../protocol/codes.ts'
 import { isRecord } from '../protocol/json.ts'
 import type { MaybePromise } from '../sources/source.ts'
 import type { Client } from './client.ts'
-import { Calls } from './cluster-calls.ts'
+import { Calls, obeying } from './cluster-calls.ts'
 import type { Hub } from './hub.ts'
 
 export interface RevokerDependencies {
@@ -73,11 +73,7 @@ export class Revoker {
       bus,
       topic: 'revocations',
       deadlineMs,
-      answer: (value) => {
-        const order = decodeOrder(value)
-        if (order === null) throw new ClientError('invalid_input', 'no such order')
-        return this.#obey(order)
-      },
+      answer: obeying(decodeOrder, (order) => this.#obey(order)),
       counts,
       log,
     })

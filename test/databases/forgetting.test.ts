@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { Client } from 'pg'
 import { startDaemon } from '../support/daemon.ts'
 import { MAJORS, skipMajor } from '../support/majors.ts'
@@ -72,16 +72,7 @@ for (const major of MAJORS) {
 t.test('what waits in an outbox is forgotten, and what is on its way home too', async (t) => {
   const several = await startSeveral(t, ['shop'])
   const daemon = await startDaemon(t, configOf(several, ['shop']))
-  const home = new Client({ connectionString: several.urlOf(several.home) })
-  await home.connect()
-  t.teardown(() => home.end())
-  // The batch is taken, and can't be appended.
-  await home.query('BEGIN; LOCK TABLE livemessage.moved IN SHARE MODE')
-  await several.sql('shop', `SELECT livemessage.publish('chat:a', '"on its way"')`)
-  await until('a batch is on its way', async () => {
-    const [row] = await several.sql('shop', 'SELECT count(*)::int AS n FROM livemessage.outbox_batch')
-    return row?.['n'] === 1
-  })
+  const home = await holdBatch(t, several, `SELECT livemessage.publish('chat:a', '"on its way"')`)
   await several.sql('shop', `SELECT livemessage.enqueue('chat:a', '"waits"')`)
   await several.sql('shop', TWO)
   const forgetting = forget(daemon, { channel: 'chat:a' })
@@ -98,15 +89,7 @@ t.test('what waits in an outbox is forgotten, and what is on its way home too', 
 t.test('of a user of a further database what waits there goes too', async (t) => {
   const several = await startSeveral(t, ['shop'])
   const daemon = await startDaemon(t, configOf(several, ['shop']))
-  const home = new Client({ connectionString: several.urlOf(several.home) })
-  await home.connect()
-  t.teardown(() => home.end())
-  await home.query('BEGIN; LOCK TABLE livemessage.moved IN SHARE MODE')
-  await several.sql('shop', `SELECT livemessage.publish('chat:z', '1')`)
-  await until('a batch is on its way', async () => {
-    const [row] = await several.sql('shop', 'SELECT count(*)::int AS n FROM livemessage.outbox_batch')
-    return row?.['n'] === 1
-  })
+  const home = await holdBatch(t, several, `SELECT livemessage.publish('chat:z', '1')`)
   for (const user of ['42', '43']) {
     await several.sql('shop', `SELECT livemessage.publish('messages:${user}', '"to ${user}"')`)
   }
@@ -132,3 +115,17 @@ t.test('a database that can’t be asked is named, and keeps the others from not
     return missing.length === 0
   })
 })
+
+/** What the statement publishes in shop is taken, and can't be appended until the connection commits. */
+async function holdBatch(t: Test, several: Several, statement: string): Promise<Client> {
+  const home = new Client({ connectionString: several.urlOf(several.home) })
+  await home.connect()
+  t.teardown(() => home.end())
+  await home.query('BEGIN; LOCK TABLE livemessage.moved IN SHARE MODE')
+  await several.sql('shop', statement)
+  await until('a batch is on its way', async () => {
+    const [row] = await several.sql('shop', 'SELECT count(*)::int AS n FROM livemessage.outbox_batch')
+    return row?.['n'] === 1
+  })
+  return home
+}

@@ -1,4 +1,5 @@
 import { DRAIN_BYTES, POSITION_LOCK } from '../0002/names.ts'
+import { publicationsOf } from './rows.ts'
 
 /** The advisory lock under which a batch is taken. Any number would do: the one after the position lock's. */
 export const OUTBOX_LOCK = '7811887443163341673'
@@ -56,15 +57,7 @@ BEGIN
   END IF;
   SELECT array_agg(one.channel ORDER BY o.id, one.n), array_agg(one.data ORDER BY o.id, one.n) INTO channels, datas
   FROM livemessage.outbox AS o
-  CROSS JOIN LATERAL (
-    SELECT 1::bigint AS n, o.channel, o.data WHERE o.channel IS NOT NULL
-    UNION ALL
-    SELECT many.n, many.channel, many.data
-    FROM ROWS FROM (
-      json_array_elements_text(CASE WHEN o.channel IS NULL THEN o.data::json -> 'channels' END),
-      json_array_elements_text(CASE WHEN o.channel IS NULL THEN o.data::json -> 'datas' END)
-    ) WITH ORDINALITY AS many(channel, data, n)
-  ) AS one
+  CROSS JOIN LATERAL ${publicationsOf('o')} AS one
   WHERE o.id = ANY (taken);
   RETURN NEXT;
 END

@@ -1,3 +1,5 @@
+import { publicationsOf } from './rows.ts'
+
 /** The tables, and what a database is told: who it is, and which subsystems run per database. */
 export const SUBSYSTEMS = `
 ALTER TABLE livemessage.meta
@@ -87,15 +89,7 @@ BEGIN
     INSERT INTO livemessage.queue (channel, data)
     SELECT one.channel, one.data
     FROM waiting AS w
-    CROSS JOIN LATERAL (
-      SELECT 1::bigint AS n, w.channel, w.data WHERE w.channel IS NOT NULL
-      UNION ALL
-      SELECT many.n, many.channel, many.data
-      FROM ROWS FROM (
-        json_array_elements_text(CASE WHEN w.channel IS NULL THEN w.data::json -> 'channels' END),
-        json_array_elements_text(CASE WHEN w.channel IS NULL THEN w.data::json -> 'datas' END)
-      ) WITH ORDINALITY AS many(channel, data, n)
-    ) AS one
+    CROSS JOIN LATERAL ${publicationsOf('w')} AS one
     ORDER BY w.id, one.n;
     DELETE FROM livemessage.outbox_batch;
   END IF;
